@@ -1,0 +1,157 @@
+"""Packs as files: `packs/ab/cdef….pack`, written by rename after fsync of file and folders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from lamella.archive.packs.store import PackInfo, PackStore
+from lamella.errors import IntegrityError, OutOfResources
+
+OPEN_FILES = 128
+SUFFIX = ".pack"
+INLINE_READ_BYTES = 256 << 10  # below this a thread hop costs more than the read
+
+
+class LocalPackStore(PackStore):
+    """A folder of packs on a local file system.
+
+    Spool files must lie on the same file system (they become packs by rename).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+        make_durable_folder(folder)
+
+    async def adopt(self, name: str, spool: Path) -> None:
+        try:
+            await asyncio.to_thread(self._adopt, name, spool)
+        except OSError as error:
+            raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
+
+    async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        if length_bytes <= INLINE_READ_BYTES:
+            return self.read_now(name, offset_bytes, length_bytes)
+        return await asyncio.to_thread(self.read_now, name, offset_bytes, length_bytes)
+
+    def read_now(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Read a range in the calling thread.
+
+        Raises:
+            IntegrityError: The pack is missing or too short.
+        """
+        with self._borrow(name) as file:
+            try:
+                data = os.pread(file.fd, length_bytes, offset_bytes)
+            except OSError as error:
+                raise IntegrityError(f"Pack {name} cannot be read.") from error
+        if len(data) != length_bytes:
+            raise IntegrityError(f"Pack {name} is shorter than its locations say.")
+        return data
+
+    async def delete(self, name: str) -> None:
+        with self._lock:
+            file = self._open.pop(name, None)
+        if file is not None:
+            file.release()
+        await asyncio.to_thread(self.path_of(name).unlink, True)
+
+    async def list(self) -> AsyncIterator[PackInfo]:
+        for folder in sorted(self.folder.iterdir()):
+            if not folder.is_dir() or len(folder.name) != 2:
+                continue
+            for path in sorted(folder.glob(f"*{SUFFIX}")):
+                yield PackInfo(folder.name + path.name[: -len(SUFFIX)], path.stat().st_size)
+
+    async def check(self) -> None:
+        if not os.access(self.folder, os.W_OK):
+            raise OutOfResources("The pack folder cannot be written.")
+
+    async def close(self) -> None:
+        with self._lock:
+            files, self._open = self._open, OrderedDict()
+        for file in files.values():
+            file.release()
+
+    def path_of(self, name: str) -> Path:
+        """Return where a pack's file is (or would be)."""
+        return self.folder / name[:2] / f"{name[2:]}{SUFFIX}"
+
+    def _adopt(self, name: str, spool: Path) -> None:
+        target = self.path_of(name)
+        make_durable_folder(target.parent)
+        fd = os.open(spool, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(spool, target)
+        sync_folder(target.parent)
+
+    def _borrow(self, name: str) -> _OpenFile:
+        with self._lock:
+            file = self._open.get(name)
+            if file is not None:
+                self._open.move_to_end(name)
+                return file.retain()
+            try:
+                file = _OpenFile(os.open(self.path_of(name), os.O_RDONLY))
+            except FileNotFoundError as error:
+                raise IntegrityError(f"Pack {name} is missing.") from error
+            except OSError as error:
+                raise OutOfResources(f"Pack {name} cannot be opened: {error.strerror}.") from error
+            self._open[name] = file.retain()
+            if len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)[1].release()
+            return file
+
+
+class _OpenFile:
+    """A descriptor that closes when its last user and the cache have let go of it."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._users = 1
+        self._lock = threading.Lock()
+
+    def retain(self) -> _OpenFile:
+        with self._lock:
+            self._users += 1
+        return self
+
+    def release(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            os.close(self.fd)
+
+    def __enter__(self) -> _OpenFile:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.release()
+
+
+def make_durable_folder(folder: Path) -> None:
+    """Make a folder and its parents; each new name is on disk when this returns."""
+    if folder.is_dir():
+        return
+    make_durable_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable (a file's own fsync does not)."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,38 @@
+"""Packs in memory: for tests and for throw-away archives. Nothing survives the process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from lamella.archive.packs.store import PackInfo, PackStore
+from lamella.errors import IntegrityError
+
+
+class MemoryPackStore(PackStore):
+    """A dictionary of packs that passes the same contract as the others."""
+
+    def __init__(self) -> None:
+        self._packs: dict[str, bytes] = {}
+
+    async def adopt(self, name: str, spool: Path) -> None:
+        self._packs[name] = spool.read_bytes()
+        spool.unlink()
+
+    async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        if name not in self._packs:
+            raise IntegrityError(f"Pack {name} is missing.")
+        data = self._packs[name][offset_bytes : offset_bytes + length_bytes]
+        if len(data) != length_bytes:
+            raise IntegrityError(f"Pack {name} is shorter than its locations say.")
+        return data
+
+    async def delete(self, name: str) -> None:
+        self._packs.pop(name, None)
+
+    async def list(self) -> AsyncIterator[PackInfo]:
+        for name, data in list(self._packs.items()):
+            yield PackInfo(name, len(data))
+
+    async def check(self) -> None:
+        return None

@@ -1,0 +1,71 @@
+"""The protocol of a pack store: adopt a spool file, read ranges, list, delete."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """One pack as its store sees it."""
+
+    name: str
+    size_bytes: int
+
+
+def name_pack() -> str:
+    """Return a new pack name: 128 random bits in hex."""
+    return secrets.token_hex(16)
+
+
+class PackStore(ABC):
+    """Where packs live. All methods may be called from several tasks at once."""
+
+    @abstractmethod
+    async def adopt(self, name: str, spool: Path) -> None:
+        """Take over a spool file as pack `name`; durable when this returns.
+
+        Raises:
+            OutOfResources: There is no room, or the store does not answer.
+        """
+
+    @abstractmethod
+    async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Return exactly `length_bytes` bytes of a pack.
+
+        Raises:
+            IntegrityError: The pack is missing or too short.
+        """
+
+    @abstractmethod
+    async def delete(self, name: str) -> None:
+        """Remove a pack; one that is not there is no error."""
+
+    @abstractmethod
+    def list(self) -> AsyncIterator[PackInfo]:
+        """Yield every pack, in no particular order."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Raise OutOfResources unless the store would take a pack now."""
+
+    async def close(self) -> None:
+        """Let go of what the store holds open."""
+
+    async def stream(
+        self, name: str, offset_bytes: int, length_bytes: int
+    ) -> AsyncIterator[bytes]:
+        """Yield a range in chunks of at most 1 MiB.
+
+        Raises:
+            IntegrityError: The pack is missing or too short.
+        """
+        end = offset_bytes + length_bytes
+        for start in range(offset_bytes, end, CHUNK_BYTES):
+            yield await self.read(name, start, min(CHUNK_BYTES, end - start))

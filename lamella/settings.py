@@ -1,0 +1,189 @@
+"""Settings: flags, then `LAMELLA_*`, then `lamella.toml`, then defaults.
+
+This module and the command line are the only readers of the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lamella.errors import InvalidRequest
+
+CONFIG_FILE = "lamella.toml"
+AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a door is bound."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation is told; see the table in `docs/configuration.md`."""
+
+    data_dir: Path = Path("lamella-data")
+    http: str = "127.0.0.1:8042"
+    dimse: str = "127.0.0.1:11112"
+    aet: str = "LAMELLA"
+    database_url: str = ""
+    storage_url: str = ""
+    s3_endpoint_url: str = ""
+    redis_url: str = ""
+    workers: int = 1
+    auth: str = "none"
+    public_url: str = ""
+    trusted_proxies: str = "127.0.0.1,::1"
+    insecure: bool = False
+    calling_aets: str = ""
+    log_level: str = "info"
+
+    @property
+    def http_address(self) -> Address:
+        return parse_address(self.http, "LAMELLA_HTTP")
+
+    @property
+    def dimse_address(self) -> Address | None:
+        """The DIMSE bind, or None where it is `off`."""
+        return None if self.dimse.lower() == "off" else parse_address(self.dimse, "LAMELLA_DIMSE")
+
+    @property
+    def allowed_calling_aets(self) -> frozenset[str]:
+        """Calling AE titles that may associate; empty means any."""
+        return frozenset(title.strip() for title in self.calling_aets.split(",") if title.strip())
+
+    @property
+    def trusted_proxy_hosts(self) -> frozenset[str]:
+        """Peers whose `X-Forwarded-*` headers are believed."""
+        return frozenset(host.strip() for host in self.trusted_proxies.split(",") if host.strip())
+
+    def check_exposure(self) -> None:
+        """Refuse to open a door to the network that nothing guards.
+
+        Raises:
+            InvalidRequest: A bind beyond loopback has no authentication.
+        """
+        if self.insecure:
+            return
+        if self.auth == "none" and not self.http_address.is_loopback:
+            raise InvalidRequest(
+                f"HTTP on {self.http} would be open to the network without authentication: "
+                "set LAMELLA_AUTH, bind to 127.0.0.1, or set LAMELLA_INSECURE=1."
+            )
+        dimse = self.dimse_address
+        if dimse is not None and not dimse.is_loopback and not self.allowed_calling_aets:
+            raise InvalidRequest(
+                f"DIMSE on {self.dimse} would be open to the network: set LAMELLA_CALLING_AETS, "
+                "bind to 127.0.0.1, or set LAMELLA_INSECURE=1."
+            )
+
+
+def load_settings(
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Merge flags, environment, `lamella.toml` in `folder` and defaults, in that order.
+
+    Args:
+        flags: Values from the command line by field name; None means not given.
+        environ: The environment; `os.environ` when None.
+        folder: Where `lamella.toml` is looked for; the working directory when None.
+
+    Raises:
+        InvalidRequest: A value cannot be understood, or `lamella.toml` has an unknown key.
+    """
+    environ = os.environ if environ is None else environ
+    names = [field.name for field in fields(Settings)]
+    merged: dict[str, str] = _read_config_file((folder or Path.cwd()) / CONFIG_FILE, names)
+    for name in names:
+        value = environ.get(f"LAMELLA_{name.upper()}")
+        if value:
+            merged[name] = value
+    for name, flag in (flags or {}).items():
+        if flag is not None:
+            merged[name] = flag
+    return _build_settings(merged)
+
+
+def parse_address(text: str, name: str) -> Address:
+    """Parse `host:port` or `[v6]:port`.
+
+    Raises:
+        InvalidRequest: It is neither.
+    """
+    host, separator, port = text.strip().rpartition(":")
+    host = host.strip("[]")
+    if not separator or not host or not port.isdigit() or int(port) > 65535:
+        raise InvalidRequest(f"{name} must be HOST:PORT, not {text!r}.")
+    return Address(host, int(port))
+
+
+def _read_config_file(path: Path, names: list[str]) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path.name} is not valid TOML: {error}.") from error
+    unknown = sorted(set(content) - set(names))
+    if unknown:
+        raise InvalidRequest(f"{path.name} has unknown keys: {', '.join(unknown)}.")
+    return {name: _to_text(value) for name, value in content.items()}
+
+
+def _to_text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value)
+
+
+def _build_settings(merged: Mapping[str, str]) -> Settings:
+    settings = Settings(
+        **{  # type: ignore[arg-type]
+            name: _convert(name, value) for name, value in merged.items()
+        }
+    )
+    if settings.auth not in ("none", "token", "oidc"):
+        raise InvalidRequest(f"LAMELLA_AUTH must be none, token or oidc, not {settings.auth!r}.")
+    if not AE_TITLE.fullmatch(settings.aet) or not settings.aet.strip():
+        raise InvalidRequest("LAMELLA_AET must be 1 to 16 characters without a backslash.")
+    parse_address(settings.http, "LAMELLA_HTTP")
+    if settings.dimse.lower() != "off":
+        parse_address(settings.dimse, "LAMELLA_DIMSE")
+    return settings
+
+
+def _convert(name: str, value: str) -> object:
+    if name == "data_dir":
+        return Path(value).expanduser()
+    if name == "workers":
+        if not value.isdigit() or not 1 <= int(value) <= 256:
+            raise InvalidRequest(f"LAMELLA_WORKERS must be a number from 1 to 256, not {value!r}.")
+        return int(value)
+    if name == "insecure":
+        return value.strip().lower() in ("1", "true", "yes", "on")
+    return value
