@@ -37,7 +37,7 @@ LEAF_CAPACITY: Final = 64
 FANOUT: Final = 16
 """Children of an inner node: one per nibble of a key's hash."""
 
-MAX_NODE_BYTES: Final = 64 * 1024 * 1024
+MAX_NODE_BYTES: Final = 16 * 1024 * 1024
 """More than any node needs (a usual one has 10 KB): a guard against compressed bombs."""
 
 DIGEST_BYTES: Final = 32

@@ -110,12 +110,19 @@ def _summarize_instance(sop_uid: str, entry: Entry) -> Summary:
     return Summary(0, 1, sop_uid, (entry.sop_class_uid,))
 
 
-def _summarize_subtree(_uid: str, subtree: Subtree) -> Summary:
-    return subtree.summary
+def _summarize_series(_series_uid: str, series: Subtree) -> Summary:
+    return series.summary
+
+
+def _summarize_study(_study_uid: str, study: Subtree) -> Summary:
+    # Nobody asks for the lowest instance of a whole tree, and one UID a child, on each level
+    # of a big study map, would cost a sixth of what a commit writes there.
+    return msgspec.structs.replace(study.summary, first_sop_uid="")
 
 
 _INSTANCES: Final = Level(Entry, _summarize_instance)
-_SUBTREES: Final = Level(Subtree, _summarize_subtree)
+_SERIES: Final = Level(Subtree, _summarize_series)
+_STUDIES: Final = Level(Subtree, _summarize_study)
 
 
 class Tree:
@@ -131,17 +138,18 @@ class Tree:
     def __init__(self, nodes: NodeReader, root: bytes = EMPTY_ROOT) -> None:
         self.root = root
         self._nodes = nodes
-        self._subtrees = Trie(nodes, _SUBTREES)
+        self._studies = Trie(nodes, _STUDIES)
+        self._series = Trie(nodes, _SERIES)
         self._instances = Trie(nodes, _INSTANCES)
 
     def find_study(self, study_uid: str) -> Subtree | None:
         """Return a study's node and summary, or None."""
-        return self._subtrees.get(self.root, study_uid)
+        return self._studies.get(self.root, study_uid)
 
     def find_series(self, study_uid: str, series_uid: str) -> Subtree | None:
         """Return a series' root and summary, or None."""
         study = self.find_study(study_uid)
-        return None if study is None else self._subtrees.get(study.root, series_uid)
+        return None if study is None else self._series.get(study.root, series_uid)
 
     def entry(self, study_uid: str, series_uid: str, sop_uid: str) -> Entry | None:
         """Return an instance's entry, or None."""
@@ -155,11 +163,11 @@ class Tree:
 
     def count_studies(self) -> int:
         """Return the number of studies; one node is read."""
-        return self._subtrees.count(self.root)
+        return self._studies.count(self.root)
 
     def summary(self) -> Summary:
-        """Return what the whole tree holds; one node is read."""
-        return self._subtrees.summary(self.root)
+        """Return what the whole tree holds, without `first_sop_uid`; one node is read."""
+        return self._studies.summary(self.root)
 
     def study_summary(self, study_uid: str) -> Summary | None:
         """Return what a study holds, or None if it is not here."""
@@ -173,12 +181,12 @@ class Tree:
 
     def studies(self, start: str | None = None) -> Iterator[tuple[str, Subtree]]:
         """Yield (study UID, study); from the place of `start` on, itself included."""
-        return self._subtrees.items(self.root, start)
+        return self._studies.items(self.root, start)
 
     def series(self, study_uid: str, start: str | None = None) -> Iterator[tuple[str, Subtree]]:
         """Yield (series UID, series) of a study; nothing if the study is not here."""
         study = self.find_study(study_uid)
-        return self._subtrees.items(_get_root(study), start)
+        return self._series.items(_get_root(study), start)
 
     def instances(
         self, study_uid: str, series_uid: str, start: str | None = None
@@ -204,14 +212,18 @@ class Tree:
             other: The new tree, whose nodes this tree's reader must see.
             start: Begin at the place of this study, itself included.
         """
-        for study in self._subtrees.diff(self.root, other.root, start):
+        for study in self._studies.diff(self.root, other.root, start):
             yield StudyChange(study.key, study.old, study.new)
 
     def changed_series(self, other: Tree) -> Iterator[SeriesChange]:
         """Yield the series that differ, without looking into any of them."""
         for study in self.changed_studies(other):
-            for series in self._diff_study(study):
-                yield SeriesChange(study.study_uid, series.key, series.old, series.new)
+            yield from self.changed_series_of(study)
+
+    def changed_series_of(self, study: StudyChange) -> Iterator[SeriesChange]:
+        """Yield the series that differ within one study that differs."""
+        for series in self._diff_study(study):
+            yield SeriesChange(study.study_uid, series.key, series.old, series.new)
 
     def diff(self, other: Tree, after: InstanceKey | None = None) -> Iterator[Change]:
         """Yield the instances that differ, this tree being the old one, `other` the new one.
@@ -252,7 +264,7 @@ class Tree:
         for study_uid, of_study in _group(((k[0], k[1:]), v) for k, v in changes.items()):
             study = self.find_study(study_uid)
             studies[study_uid] = self._apply_study(study, of_study, writer)
-        return self._subtrees.apply(self.root, studies, writer)
+        return self._studies.apply(self.root, studies, writer)
 
     def _apply_study(
         self,
@@ -263,11 +275,11 @@ class Tree:
         study_root = _get_root(study)
         series_changes: dict[str, Subtree | None] = {}
         for series_uid, of_series in _group(((k[0], k[1]), v) for k, v in changes.items()):
-            series = self._subtrees.get(study_root, series_uid)
+            series = self._series.get(study_root, series_uid)
             root = self._instances.apply(_get_root(series), of_series, writer)
             series_changes[series_uid] = self._make_series(root)
-        root = self._subtrees.apply(study_root, series_changes, writer)
-        return None if root == EMPTY_ROOT else Subtree(root, self._subtrees.summary(root))
+        root = self._series.apply(study_root, series_changes, writer)
+        return None if root == EMPTY_ROOT else Subtree(root, self._series.summary(root))
 
     def _make_series(self, root: bytes) -> Subtree | None:
         if root == EMPTY_ROOT:
@@ -277,7 +289,7 @@ class Tree:
     def _diff_study(
         self, study: StudyChange, start: str | None = None
     ) -> Iterator[Difference[Subtree]]:
-        return self._subtrees.diff(_get_root(study.old), _get_root(study.new), start)
+        return self._series.diff(_get_root(study.old), _get_root(study.new), start)
 
 
 def _get_root(subtree: Subtree | None) -> bytes:
