@@ -19,6 +19,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from lamella.dicomweb.frame_types import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    FRAME_MEDIA_TYPES,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    LEGACY_NAMES,
+    NATIVE_TRANSFER_SYNTAXES,
+    UNWANTED_TRANSFER_SYNTAXES,
+)
 from lamella.errors import NotAcceptable, UnsupportedMediaType
 
 DICOM_JSON = "application/dicom+json"
@@ -27,49 +35,6 @@ DICOM_XML = "application/dicom+xml"
 DICOM = "application/dicom"
 OCTET_STREAM = "application/octet-stream"
 MULTIPART_RELATED = "multipart/related"
-
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-# Implicit VR Little Endian and Explicit VR Big Endian never leave over the web (PS3.18 §8.7.3).
-UNWANTED_TRANSFER_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
-NATIVE_TRANSFER_SYNTAXES = UNWANTED_TRANSFER_SYNTAXES | {
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    "1.2.840.10008.1.2.1.98",
-    "1.2.840.10008.1.2.1.99",
-}
-_IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-
-_JPEG = ("4.50", "4.51", "4.52", "4.53", "4.54", "4.55", "4.56", "4.57", "4.58", "4.59", "4.60",
-         "4.61", "4.62", "4.63", "4.64", "4.65", "4.66", "4.70")  # fmt: skip
-_FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("image/jpeg", _JPEG),
-    ("image/jls", ("4.80", "4.81")),
-    ("image/jp2", ("4.90", "4.91")),
-    ("image/jpx", ("4.92", "4.93")),
-    ("image/jphc", ("4.201", "4.202", "4.203")),
-    ("image/jxl", ("4.110", "4.111", "4.112")),
-    ("image/dicom-rle", ("5",)),
-    ("video/mpeg", ("4.100", "4.100.1", "4.101", "4.101.1")),
-    (
-        "video/mp4",
-        ("4.102", "4.102.1", "4.103", "4.103.1", "4.104", "4.104.1", "4.105", "4.105.1",
-         "4.106", "4.106.1", "4.107", "4.108"),
-    ),
-)  # fmt: skip
-FRAME_MEDIA_TYPES: dict[str, str] = {
-    f"1.2.840.10008.1.2.{suffix}": media_type
-    for media_type, suffixes in _FAMILIES
-    for suffix in suffixes
-}
-# What earlier editions and known clients call the same things.
-_ALIASES = {
-    "image/dicom+rle": "image/dicom-rle",
-    "image/x-dicom-rle": "image/dicom-rle",
-    "image/dicom+jpeg": "image/jpeg",
-    "image/x-jls": "image/jls",
-    "image/dicom+jp2": "image/jp2",
-    "image/dicom+jpx": "image/jpx",
-    "image/jph": "image/jphc",
-}
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _WEIGHT = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
@@ -128,7 +93,7 @@ class MediaRange(MediaType):
     def fits(self, media_type: str) -> bool:
         """Tell whether a media type without parameters lies within this range."""
         kind, _, subtype = media_type.partition("/")
-        own = _ALIASES.get(self.essence)
+        own = LEGACY_NAMES.get(self.essence)
         return (
             self.type == "*"
             or own == media_type
@@ -485,7 +450,7 @@ def negotiate_frames(
         offers += _both_forms(OCTET_STREAM, coded, single_item)
     chosen = _best(accept, offers)
     if chosen.media_type == OCTET_STREAM and chosen.transfer_syntaxes == plain:
-        is_same = stored in (EXPLICIT_VR_LITTLE_ENDIAN, _IMPLICIT_VR_LITTLE_ENDIAN)
+        is_same = stored in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
         return FramesAnswer(chosen.is_multipart, OCTET_STREAM, EXPLICIT_VR_LITTLE_ENDIAN, is_same)
     return FramesAnswer(chosen.is_multipart, kind, stored, True)
 

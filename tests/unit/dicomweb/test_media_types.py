@@ -209,8 +209,8 @@ def test_frames_that_cannot_be_decoded_go_out_as_stored():
     answer = negotiate_frames(accept, MPEG4, single_item=True, is_decodable=False)
     assert answer == FramesAnswer(True, "video/mp4", MPEG4, True)
     assert answer.part_content_type == f"video/mp4; transfer-syntax={MPEG4}"
+    plain = parse_accept("application/octet-stream")
     with pytest.raises(NotAcceptable):
-        plain = parse_accept("application/octet-stream")
         negotiate_frames(plain, MPEG4, single_item=True, is_decodable=False)
 
 
