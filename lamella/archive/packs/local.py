@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from lamella.archive.packs.store import PackInfo, PackStore
+from lamella.archive.threads import run_in_thread
 from lamella.errors import IntegrityError, OutOfResources
 
 OPEN_FILES = 128
@@ -31,7 +32,7 @@ class LocalPackStore(PackStore):
 
     async def adopt(self, name: str, spool: Path) -> None:
         try:
-            await asyncio.to_thread(self._adopt, name, spool)
+            await run_in_thread(self._adopt, name, spool)
         except OSError as error:
             raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
 
@@ -41,11 +42,6 @@ class LocalPackStore(PackStore):
         return await asyncio.to_thread(self.read_now, name, offset_bytes, length_bytes)
 
     def read_now(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        """Read a range in the calling thread.
-
-        Raises:
-            IntegrityError: The pack is missing or too short.
-        """
         with self._borrow(name) as file:
             try:
                 data = os.pread(file.fd, length_bytes, offset_bytes)

@@ -20,6 +20,9 @@ class MemoryPackStore(PackStore):
         spool.unlink()
 
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        return self.read_now(name, offset_bytes, length_bytes)
+
+    def read_now(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         if name not in self._packs:
             raise IntegrityError(f"Pack {name} is missing.")
         data = self._packs[name][offset_bytes : offset_bytes + length_bytes]

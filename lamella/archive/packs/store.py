@@ -44,6 +44,14 @@ class PackStore(ABC):
         """
 
     @abstractmethod
+    def read_now(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Like `read`, in the calling thread: for codecs and parsers that run in one.
+
+        Raises:
+            IntegrityError: The pack is missing or too short.
+        """
+
+    @abstractmethod
     async def delete(self, name: str) -> None:
         """Remove a pack; one that is not there is no error."""
 
@@ -58,9 +66,7 @@ class PackStore(ABC):
     async def close(self) -> None:
         """Let go of what the store holds open."""
 
-    async def stream(
-        self, name: str, offset_bytes: int, length_bytes: int
-    ) -> AsyncIterator[bytes]:
+    async def stream(self, name: str, offset_bytes: int, length_bytes: int) -> AsyncIterator[bytes]:
         """Yield a range in chunks of at most 1 MiB.
 
         Raises:

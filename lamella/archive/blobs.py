@@ -1,0 +1,144 @@
+"""Reading stored bytes: from (digest, length) segments to ranges of packs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lamella.archive.database import Database
+from lamella.archive.packs.store import PackStore
+from lamella.archive.tables import location, pack
+from lamella.archive.upsert import split_batches
+from lamella.errors import IntegrityError
+
+CACHED_LOCATIONS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a blob lies."""
+
+    pack_name: str
+    offset_bytes: int
+    length_bytes: int
+
+
+class Blobs:
+    """Reads ranges of instances; keeps the locations it has looked up."""
+
+    def __init__(self, database: Database, packs: PackStore) -> None:
+        self._database = database
+        self._packs = packs
+        self._locations: OrderedDict[bytes, Location] = OrderedDict()
+
+    async def locate(self, segments: Sequence[tuple[bytes, int]]) -> list[Location]:
+        """Return where each segment lies.
+
+        Raises:
+            IntegrityError: A segment has no location, or one of another length.
+        """
+        known = {d: self._locations[d] for d, _ in segments if d in self._locations}
+        missing = [digest for digest, _ in segments if digest not in known]
+        if missing:
+            fetched = await self._database.read(lambda c: find_locations(c, missing))
+            known |= fetched
+            self._remember(fetched)
+        found = []
+        for digest, length in segments:
+            place = known.get(digest)
+            if place is None or place.length_bytes != length:
+                raise IntegrityError(f"Stored bytes {digest.hex()[:16]} have no location.")
+            found.append(place)
+        return found
+
+    async def stream(
+        self, segments: Sequence[tuple[bytes, int]], offset_bytes: int = 0, length_bytes: int = -1
+    ) -> AsyncIterator[bytes]:
+        """Yield a range of the concatenated segments in chunks of at most 1 MiB.
+
+        Args:
+            segments: (digest, length) of the whole instance.
+            offset_bytes: Start of the range.
+            length_bytes: Its length; -1 means to the end.
+        """
+        for place, start, count in _cut_ranges(
+            await self.locate(segments), offset_bytes, length_bytes
+        ):
+            async for chunk in self._packs.stream(place.pack_name, start, count):
+                yield chunk
+
+    async def read(
+        self, segments: Sequence[tuple[bytes, int]], offset_bytes: int, length_bytes: int
+    ) -> bytes:
+        """Return a range of the concatenated segments as one piece."""
+        pieces = [
+            await self._packs.read(place.pack_name, start, count)
+            for place, start, count in _cut_ranges(
+                await self.locate(segments), offset_bytes, length_bytes
+            )
+        ]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def open(self, segments: Sequence[tuple[bytes, int]]) -> StoredSource:
+        """Return the instance as a `ByteSource` for parsers and codecs that run in a thread."""
+        return StoredSource(self._packs, await self.locate(segments))
+
+    def _remember(self, found: dict[bytes, Location]) -> None:
+        self._locations.update(found)
+        while len(self._locations) > CACHED_LOCATIONS:
+            self._locations.popitem(last=False)
+
+
+class StoredSource:
+    """A stored instance as a `ByteSource`; reads in the calling thread."""
+
+    def __init__(self, packs: PackStore, places: Sequence[Location]) -> None:
+        self._packs = packs
+        self._places = places
+        self.size = sum(place.length_bytes for place in places)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        pieces = [
+            self._packs.read_now(place.pack_name, start, count)
+            for place, start, count in _cut_ranges(self._places, offset, length)
+        ]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def find_locations(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, Location]:
+    """Return the locations of those digests that have one."""
+    found: dict[bytes, Location] = {}
+    for batch in split_batches(list(dict.fromkeys(digests))):
+        query = (
+            sa.select(
+                location.c.digest, pack.c.name, location.c.offset_bytes, location.c.length_bytes
+            )
+            .join(pack, pack.c.id == location.c.pack_id)
+            .where(location.c.digest.in_(batch))
+        )
+        for digest, name, offset, length in connection.execute(query):
+            found[digest] = Location(name, offset, length)
+    return found
+
+
+def _cut_ranges(
+    places: Sequence[Location], offset_bytes: int, length_bytes: int
+) -> list[tuple[Location, int, int]]:
+    total = sum(place.length_bytes for place in places)
+    end = total if length_bytes < 0 else offset_bytes + length_bytes
+    if not 0 <= offset_bytes <= end <= total:
+        raise IntegrityError("A range lies outside its instance.")
+    cuts, base = [], 0
+    for place in places:
+        start = max(offset_bytes, base)
+        stop = min(end, base + place.length_bytes)
+        if start < stop:
+            cuts.append((place, place.offset_bytes + start - base, stop - start))
+        base += place.length_bytes
+    return cuts

@@ -1,0 +1,152 @@
+"""What one installation is made of: a database, a pack store, a spool folder.
+
+The embedded default keeps all three in one data folder, with a `format` file that says which
+layout it has, and a lock that one server holds at a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lamella.archive.database import Database, open_database
+from lamella.archive.migration import migrate_to_head
+from lamella.archive.packs.local import LocalPackStore, make_durable_folder, sync_folder
+from lamella.archive.packs.store import PackStore
+from lamella.errors import InvalidRequest, LamellaError, OutOfResources
+from lamella.settings import Settings
+
+FORMAT = "lamella-data 1\n"
+
+
+class FolderLocked(LamellaError):
+    """Another server works on this data folder."""
+
+    http_status, title = 503, "Folder in use"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """The storage side of an installation, handed down through the whole house.
+
+    Attributes:
+        database: Where rows are.
+        packs: Where bytes are.
+        spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
+        node_id: Names this installation's server among several that share a database.
+    """
+
+    database: Database
+    packs: PackStore
+    spool_folder: Path
+    node_id: str
+
+    async def close(self) -> None:
+        """Close the database and the pack store."""
+        await self.database.close()
+        await self.packs.close()
+
+
+async def open_archive(settings: Settings) -> Archive:
+    """Make the data folder if it is new, bring the schema to head, and open everything.
+
+    Raises:
+        InvalidRequest: The folder is not Lamella's or of an unknown format; a URL is wrong.
+        OutOfResources: The folder cannot be written, or the database cannot be reached.
+    """
+    folder = settings.data_dir.absolute()
+    try:
+        prepare_folder(folder)
+        node_id = _read_node_id(folder)
+        packs = LocalPackStore(_find_pack_folder(settings, folder))
+        spool_folder = packs.folder / "spool"
+        make_durable_folder(spool_folder)
+    except OSError as error:
+        raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
+    database = open_database(settings.database_url or f"sqlite:///{folder / 'lamella.db'}")
+    try:
+        await migrate_to_head(database)
+    except BaseException:
+        await database.close()
+        raise
+    return Archive(database, packs, spool_folder, node_id)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a data folder with its `format` file, or check the one that is there.
+
+    Raises:
+        InvalidRequest: The folder holds something else, or a format this version cannot read.
+    """
+    marker = folder / "format"
+    if marker.is_file():
+        found = marker.read_text(encoding="ascii", errors="replace")
+        if found != FORMAT:
+            raise InvalidRequest(
+                f"The data folder has format {found.strip()!r}; this version reads "
+                f"{FORMAT.strip()!r}."
+            )
+        return
+    if folder.is_dir() and any(map(_is_foreign, folder.iterdir())):
+        raise InvalidRequest("The data folder is not empty and has no `format` file.")
+    make_durable_folder(folder)
+    _write_durably(marker, FORMAT)
+
+
+class ServerLock:
+    """Held by the one server of a data folder, for as long as its process lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fd = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._fd)
+            raise FolderLocked("Another server is running on this data folder.") from error
+
+    def release(self) -> None:
+        """Let another server have the folder."""
+        os.close(self._fd)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Tell others' files from drafts of a first start that was cut off, and a disk's own."""
+    return not path.name.startswith(".") and path.name != "lost+found"
+
+
+def _find_pack_folder(settings: Settings, folder: Path) -> Path:
+    if not settings.storage_url:
+        return folder / "packs"
+    parts = urlsplit(settings.storage_url)
+    if parts.scheme == "file" and parts.path:
+        return Path(unquote(parts.path))
+    if parts.scheme == "s3":
+        raise InvalidRequest("S3 storage is not in this version: use a file:/// storage URL.")
+    raise InvalidRequest("LAMELLA_STORAGE_URL must be file:///… or s3://….")
+
+
+def _read_node_id(folder: Path) -> str:
+    path = folder / "node-id"
+    if not path.is_file():
+        _write_durably(path, secrets.token_hex(8))
+    return path.read_text(encoding="ascii").strip()
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """Write a small file so that it is whole or absent, whatever happens, even beside a rival."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process was first, with as good a file
+    finally:
+        draft.unlink()
+    sync_folder(path.parent)

@@ -1,0 +1,80 @@
+"""Tables of the archive: where bytes lie, and what each stored instance is.
+
+A blob exists iff a row of `location` says which pack holds it. Digests are 32-byte SHA-256;
+times are microseconds since 1970, UTC. Everything in `derived` can be made again from bytes.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from lamella.archive.database import metadata
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+Digest = sa.LargeBinary(32)
+
+pack = sa.Table(
+    "pack",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+location = sa.Table(
+    "location",
+    metadata,
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("pack_id", BigId, sa.ForeignKey("pack.id"), nullable=False, index=True),
+    sa.Column("offset_bytes", sa.BigInteger, nullable=False),
+    sa.Column("length_bytes", sa.BigInteger, nullable=False),
+    sa.Column("used_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+dataset = sa.Table(
+    "dataset",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("format", sa.Integer, nullable=False),
+    sa.Column("default_branch", sa.Text, nullable=False),
+    sa.Column("duplicates", sa.Text, nullable=False),
+    sa.Column("next_row_id", sa.BigInteger, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("study_uid", sa.Text, nullable=False),
+    sa.Column("series_uid", sa.Text, nullable=False),
+    sa.Column("sop_uid", sa.Text, nullable=False),
+    sa.Column("sop_class_uid", sa.Text, nullable=False),
+    sa.Column("transfer_syntax_uid", sa.Text, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("patient_id", sa.Text, nullable=False),
+    sa.Column("issuer_of_patient_id", sa.Text, nullable=False),
+    sa.Column("content_digest", Digest, nullable=False),
+    sa.Column("bulk_digest", Digest, nullable=False),
+    sa.Column("segments", sa.LargeBinary, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Index("ix_instance_sop", "dataset_id", "sop_uid"),
+)
+
+derived = sa.Table(
+    "derived",
+    metadata,
+    sa.Column("dataset_id", BigId, primary_key=True),
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("format", sa.Integer, nullable=False),
+    sa.Column("instance_number", sa.BigInteger, nullable=True),
+    sa.Column("frames", sa.LargeBinary, nullable=True),
+    sa.Column("dicom_json", sa.LargeBinary, nullable=False),
+    sa.ForeignKeyConstraint(["dataset_id", "key"], ["instance.dataset_id", "instance.key"]),
+)

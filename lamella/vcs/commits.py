@@ -1,0 +1,264 @@
+"""The commit transaction: what a session staged becomes one commit of its branch, or none.
+
+One database transaction locks the dataset, judges each staged instance against the head,
+writes tree nodes, catalog rows, the visible set, places, the commit, the ref and the reflog,
+and deletes the staged rows. An unchanged tree makes no commit, so a retried store is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lamella.archive.database import read_clock_us
+from lamella.archive.tables import dataset
+from lamella.archive.upsert import insert_missing, split_batches
+from lamella.errors import RefMoved, RevisionNotFound
+from lamella.vcs.commit_object import Commit
+from lamella.vcs.history import StoredCommit, load_commit, save_commit, save_nodes
+from lamella.vcs.judgement import Judge, Judgement, Verdict
+from lamella.vcs.nodes import MemoryNodes
+from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
+from lamella.vcs.repository import Repository
+from lamella.vcs.rows import RowKeeper
+from lamella.vcs.staging import Session, drop_session, queue_conflict
+from lamella.vcs.stored import load_instances
+from lamella.vcs.tables import place, session, staged
+from lamella.vcs.tree import InstanceKey, Tree
+from lamella.vcs.visible import load_visible, save_delta
+
+COMMITTER = "lamella"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one staged instance."""
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a session came to.
+
+    Attributes:
+        commit_id: The commit that holds the result: a new one, or the head if nothing changed.
+        created: Whether a commit was made.
+        outcomes: One for each staged instance, in the order they were staged.
+    """
+
+    commit_id: bytes
+    created: bool
+    outcomes: tuple[Outcome, ...]
+
+
+async def commit_session(repository: Repository, work: Session) -> Committed:
+    """Commit what a session staged.
+
+    Raises:
+        RefMoved: The branch is not where the sender expected it (If-Match); nothing changed.
+        RevisionNotFound: The branch is gone.
+        OutOfResources: No room; the session stays staged and is committed later.
+    """
+    try:
+        return await repository.archive.database.write(lambda c: commit_staged(c, repository, work))
+    except RefMoved:
+        await repository.archive.database.write(lambda c: drop_session(c, work.id))
+        raise
+
+
+def commit_staged(connection: sa.Connection, repository: Repository, work: Session) -> Committed:
+    """Commit what a session staged, in the caller's transaction."""
+    owner = lock_dataset(connection, work.dataset.id)
+    head = load_commit(connection, owner.id, read_head(connection, owner.id, work.branch))
+    if work.expected_head is not None and work.expected_head != head.id:
+        raise RefMoved(f"The head of {work.branch!r} is {head.id.hex()}.")
+    nodes = MemoryNodes(repository.nodes(connection, owner.id))
+    old = Tree(nodes, head.commit.tree)
+    judge = Judge(connection, owner.id, old, owner.duplicates)
+    outcomes = _judge_staged(connection, judge, work, head)
+    drop_session(connection, work.id)
+    root = old.apply(judge.changes)
+    if root == old.root:
+        return Committed(head.id, False, outcomes)
+    made = _write_commit(connection, repository, owner, work, head, nodes, root, outcomes)
+    _write_places(connection, owner.id, judge)
+    return Committed(made.id, True, outcomes)
+
+
+def list_abandoned(connection: sa.Connection, node_id: str | None) -> list[str]:
+    """Return sessions whose lease ran out, and all that this node's last run left."""
+    mine = session.c.owner == node_id if node_id is not None else sa.false()
+    late = session.c.lease_us < read_clock_us(connection)
+    query = sa.select(session.c.id).where(sa.or_(late, mine)).order_by(session.c.lease_us)
+    return list(connection.execute(query).scalars())
+
+
+def commit_abandoned(
+    connection: sa.Connection, repository: Repository, session_id: str
+) -> Committed | None:
+    """Commit a session that its owner left behind; None if another node was first.
+
+    A session that expected a head which moved meanwhile is dropped: its sender was never told
+    of success, and its condition does not hold.
+    """
+    query = (
+        sa.select(session, dataset.c.name, dataset.c.default_branch, dataset.c.duplicates)
+        .join(dataset, dataset.c.id == session.c.dataset_id)
+        .where(session.c.id == session_id)
+        .with_for_update(skip_locked=True, of=session)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    owner = DatasetRow(row.dataset_id, row.name, row.default_branch, row.duplicates, 0, 0)
+    work = Session(
+        owner, row.branch, row.kind, row.author, row.message, row.expected_head, session_id
+    )
+    try:
+        return commit_staged(connection, repository, work)
+    except RefMoved:
+        drop_session(connection, session_id)
+        return None
+    except RevisionNotFound:
+        return _queue_stranded(connection, work)
+
+
+def _queue_stranded(connection: sa.Connection, work: Session) -> None:
+    """Keep acknowledged instances whose branch is gone, for a person to decide."""
+    for _, key in _read_staged(connection, work.id):
+        if key is not None:
+            stored = load_instances(connection, work.dataset.id, [key])[key]
+            reason = "The branch was deleted before these instances were committed."
+            queue_conflict(connection, work.dataset.id, work.branch, stored, reason, bytes(32))
+    drop_session(connection, work.id)
+
+
+def _read_staged(
+    connection: sa.Connection, session_id: str
+) -> Sequence[tuple[InstanceKey, bytes | None]]:
+    query = (
+        sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
+        .where(staged.c.session_id == session_id)
+        .order_by(staged.c.id)
+    )
+    return [((row[0], row[1], row[2]), row[3]) for row in connection.execute(query)]
+
+
+def _judge_staged(
+    connection: sa.Connection, judge: Judge, work: Session, head: StoredCommit
+) -> tuple[Outcome, ...]:
+    rows = _read_staged(connection, work.id)
+    keys = [key for _, key in rows if key is not None]
+    instances = load_instances(connection, work.dataset.id, keys)
+    outcomes = []
+    for names, key in rows:
+        if key is None:
+            outcomes.append(Outcome(*names, "", judge.delete(names)))
+            continue
+        stored = instances[key]
+        judgement = judge.judge(stored)
+        if judgement.verdict is Verdict.CONFLICT:
+            queue_conflict(
+                connection, work.dataset.id, work.branch, stored, judgement.reason, head.id
+            )
+        outcomes.append(Outcome(*names, stored.sop_class_uid, judgement))
+    return tuple(outcomes)
+
+
+def _write_commit(
+    connection: sa.Connection,
+    repository: Repository,
+    owner: DatasetRow,
+    work: Session,
+    head: StoredCommit,
+    nodes: MemoryNodes,
+    root: bytes,
+    outcomes: Sequence[Outcome],
+) -> StoredCommit:
+    visible_id = _write_rows(connection, repository, owner, head, nodes, root)
+    save_nodes(connection, owner.id, nodes)
+    made = Commit(
+        tree=root,
+        parents=(head.id.hex(),),
+        author=work.author,
+        committer=COMMITTER,
+        time_us=next_log_time(connection, owner.id, work.branch),
+        message=work.message or _describe(outcomes),
+        kind=work.kind,
+    )
+    stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
+    move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind)
+    return stored
+
+
+def _write_rows(
+    connection: sa.Connection,
+    repository: Repository,
+    owner: DatasetRow,
+    head: StoredCommit,
+    nodes: MemoryNodes,
+    root: bytes,
+) -> int:
+    base = load_visible(connection, head.visible_id, repository.visible_sets)
+    allocator = RowIds(owner.next_row_id)
+    keeper = RowKeeper(connection, owner.id, allocator, base)
+    delta = keeper.follow(Tree(nodes, head.commit.tree), Tree(nodes, root))
+    if allocator.next != owner.next_row_id:
+        statement = sa.update(dataset).where(dataset.c.id == owner.id)
+        connection.execute(statement.values(next_row_id=allocator.next))
+    if not delta:
+        return head.visible_id
+    return save_delta(connection, owner.id, head.visible_id, base, delta)
+
+
+class RowIds:
+    """Hands out row ids of a dataset whose row is locked."""
+
+    def __init__(self, first: int) -> None:
+        self.next = first
+
+    def __call__(self) -> int:
+        self.next += 1
+        return self.next - 1
+
+
+def _write_places(connection: sa.Connection, dataset_id: int, judge: Judge) -> None:
+    rows = [
+        {
+            "dataset_id": dataset_id,
+            "sop_uid": sop_uid,
+            "study_uid": study_uid,
+            "series_uid": series_uid,
+        }
+        for (study_uid, series_uid, sop_uid), entry in sorted(
+            judge.changes.items(), key=lambda change: change[0]
+        )
+        if entry is not None
+    ]
+    for batch in split_batches(rows):
+        insert_missing(connection, place, batch)
+
+
+_VERBS: dict[Verdict, str] = {
+    Verdict.STORED: "Store",
+    Verdict.VERSION: "Change",
+    Verdict.DELETED: "Delete",
+}
+
+
+def _describe(outcomes: Sequence[Outcome]) -> str:
+    parts = []
+    for verdict, verb in _VERBS.items():
+        count = sum(outcome.judgement.verdict is verdict for outcome in outcomes)
+        if count:
+            parts.append(f"{verb} {count} instance{'s' if count > 1 else ''}")
+    return ", ".join(parts)
+
+

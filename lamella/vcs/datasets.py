@@ -1,0 +1,118 @@
+"""Making and deleting datasets."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from lamella.archive.catalog import Visible, series_row, study_row
+from lamella.archive.database import read_clock_us
+from lamella.archive.tables import dataset, derived, instance
+from lamella.errors import AlreadyExists, Conflict, InvalidRequest
+from lamella.vcs.commit_object import Commit
+from lamella.vcs.commits import COMMITTER
+from lamella.vcs.history import save_commit, save_nodes
+from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, MemoryNodes, encode_node
+from lamella.vcs.refs import (
+    BRANCH,
+    DEFAULT_BRANCH,
+    DEFAULT_DATASET,
+    DUPLICATES,
+    FORMAT,
+    DatasetRow,
+    check_name,
+    create_ref,
+    find_dataset,
+    lock_dataset,
+)
+from lamella.vcs.tables import commit, conflict, node, place, ref, reflog, session, staged, visible_set
+from lamella.vcs.visible import save_snapshot
+from pyroaring import BitMap
+
+
+def create_dataset(
+    connection: sa.Connection,
+    name: str,
+    *,
+    default_branch: str = DEFAULT_BRANCH,
+    duplicates: str = "version",
+) -> DatasetRow:
+    """Make a dataset whose default branch stands at an empty first commit.
+
+    Args:
+        duplicates: What a store under a known UID does: `version`, `replace` or `reject`.
+
+    Raises:
+        InvalidRequest: A name or the policy will not do.
+        AlreadyExists: There is a dataset of that name.
+    """
+    check_name(name, "dataset")
+    check_name(default_branch, "branch")
+    if duplicates not in DUPLICATES:
+        raise InvalidRequest(f"The duplicates policy is one of {', '.join(DUPLICATES)}.")
+    query = sa.select(dataset.c.id).where(dataset.c.name == name)
+    if connection.execute(query).one_or_none() is not None:
+        raise AlreadyExists(f"There is a dataset {name!r} already.")
+    now_us = read_clock_us(connection)
+    key = connection.execute(
+        sa.insert(dataset).values(
+            name=name,
+            format=FORMAT,
+            default_branch=default_branch,
+            duplicates=duplicates,
+            next_row_id=1,
+            created_us=now_us,
+        )
+    ).inserted_primary_key
+    assert key is not None
+    _make_first_commit(connection, key[0], default_branch, now_us)
+    return find_dataset(connection, name)
+
+
+def ensure_default(connection: sa.Connection) -> None:
+    """Make dataset `default` with branch `main` if this is the first start."""
+    query = sa.select(dataset.c.id).where(dataset.c.name == DEFAULT_DATASET)
+    if connection.execute(query).one_or_none() is None:
+        create_dataset(connection, DEFAULT_DATASET)
+
+
+def delete_dataset(connection: sa.Connection, name: str) -> None:
+    """Delete a dataset with all of its history; its bytes are freed by gc.
+
+    Raises:
+        RevisionNotFound: There is none.
+        Conflict: It is the dataset that AE titles and clients land on by default, or instances
+            are on their way into it.
+    """
+    if name == DEFAULT_DATASET:
+        raise Conflict(f"{name!r} is the default dataset and cannot be deleted.")
+    owner = lock_dataset(connection, find_dataset(connection, name).id)
+    sessions = sa.select(sa.func.count()).where(session.c.dataset_id == owner.id)
+    if connection.execute(sessions).scalar_one():
+        raise Conflict(f"Instances are being stored into {name!r}: try again later.")
+    for table in (staged, conflict, place, ref, reflog, commit, visible_set, node):
+        connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
+    for table in (study_row, series_row, derived, instance):
+        connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
+    connection.execute(sa.delete(dataset).where(dataset.c.id == owner.id))
+
+
+def _make_first_commit(
+    connection: sa.Connection, dataset_id: int, branch: str, now_us: int
+) -> None:
+    nodes = MemoryNodes()
+    nodes.write(encode_node(EMPTY_LEAF))
+    save_nodes(connection, dataset_id, nodes)
+    visible_id = save_snapshot(
+        connection, dataset_id, Visible(studies=BitMap(), series=BitMap())
+    )
+    first = Commit(
+        tree=EMPTY_ROOT,
+        parents=(),
+        author=COMMITTER,
+        committer=COMMITTER,
+        time_us=now_us,
+        message="Make the dataset",
+        kind="initial",
+    )
+    stored = save_commit(connection, dataset_id, first, 0, visible_id)
+    create_ref(connection, dataset_id, BRANCH, branch, stored.id)

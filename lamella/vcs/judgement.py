@@ -1,0 +1,162 @@
+"""The same, a version, or a conflict: what a store means where its UID is known.
+
+The same      equal bytes, or equal values under another encoding: nothing to do.
+A version     study, series, SOP class, patient and bulk values agree; the header differs.
+A conflict    anything else under a known SOP Instance UID, and a known study that arrives
+              under another patient: head stays, the bytes are queued for a person.
+
+Dataset policy `replace` takes any bytes for a new version as long as the UID stays in its
+series; `reject` takes no new version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
+from lamella.vcs.tables import place
+from lamella.vcs.tree import Entry, InstanceKey, Tree
+
+
+class Verdict(StrEnum):
+    """What became of one instance."""
+
+    STORED = "stored"
+    VERSION = "version"
+    UNCHANGED = "unchanged"
+    CONFLICT = "conflict"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, with the reason where it is a conflict (no patient values)."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+class Judge:
+    """Judges instances against a tree and the changes that will be applied to it first."""
+
+    def __init__(
+        self, connection: sa.Connection, dataset_id: int, tree: Tree, duplicates: str
+    ) -> None:
+        self.changes: dict[InstanceKey, Entry | None] = {}
+        self._connection = connection
+        self._dataset_id = dataset_id
+        self._tree = tree
+        self._duplicates = duplicates
+        self._pending: dict[str, StoredInstance] = {}
+        self._patients: dict[str, tuple[str, str] | None] = {}
+
+    def judge(self, incoming: StoredInstance) -> Judgement:
+        """Judge one instance; what it changes is noted in `changes`."""
+        known = self._find_known(incoming)
+        judgement = self._compare(known, incoming)
+        if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
+            key = (incoming.study_uid, incoming.series_uid, incoming.sop_uid)
+            self.changes[key] = incoming.to_entry()
+            self._pending[incoming.sop_uid] = incoming
+            self._patients.setdefault(incoming.study_uid, incoming.patient)
+        return judgement
+
+    def delete(self, key: InstanceKey) -> Judgement:
+        """Note that an instance is removed; one that is not there stays away."""
+        pending = self._pending.pop(key[2], None)
+        if pending is None and self._tree.entry(*key) is None:
+            return Judgement(Verdict.UNCHANGED)
+        self.changes[key] = None
+        self._patients.pop(key[0], None)
+        return Judgement(Verdict.DELETED)
+
+    def _compare(self, known: StoredInstance | None, incoming: StoredInstance) -> Judgement:
+        if known is None:
+            return self._judge_newcomer(incoming)
+        if known.key == incoming.key:
+            return Judgement(Verdict.UNCHANGED)
+        if (known.study_uid, known.series_uid) != (incoming.study_uid, incoming.series_uid):
+            return Judgement(Verdict.CONFLICT, "The SOP Instance UID is known in another series.")
+        if self._duplicates == "replace":
+            return Judgement(Verdict.VERSION)
+        if known.content_digest == incoming.content_digest:
+            return Judgement(Verdict.UNCHANGED)
+        reason = self._find_difference(known, incoming)
+        return Judgement(Verdict.CONFLICT, reason) if reason else Judgement(Verdict.VERSION)
+
+    def _find_difference(self, known: StoredInstance, incoming: StoredInstance) -> str:
+        if self._duplicates == "reject":
+            return "The SOP Instance UID is known, and the dataset takes no new versions."
+        if known.patient != incoming.patient:
+            return "The SOP Instance UID is known under another patient."
+        if known.sop_class_uid != incoming.sop_class_uid:
+            return "The SOP Instance UID is known with another SOP class."
+        if known.bulk_digest != incoming.bulk_digest:
+            return "The SOP Instance UID is known with other pixel or bulk values."
+        return ""
+
+    def _judge_newcomer(self, incoming: StoredInstance) -> Judgement:
+        patient = self._find_patient(incoming.study_uid)
+        if patient is not None and patient != incoming.patient and self._duplicates != "replace":
+            return Judgement(
+                Verdict.CONFLICT, "The Study Instance UID is known under another patient."
+            )
+        return Judgement(Verdict.STORED)
+
+    def _find_known(self, incoming: StoredInstance) -> StoredInstance | None:
+        pending = self._pending.get(incoming.sop_uid)
+        if pending is not None:
+            return pending
+        here = (incoming.study_uid, incoming.series_uid)
+        places = [here, *find_places(self._connection, self._dataset_id, incoming.sop_uid)]
+        for study_uid, series_uid in dict.fromkeys(places):
+            key = (study_uid, series_uid, incoming.sop_uid)
+            entry = None if key in self.changes else self._tree.entry(*key)
+            if entry is not None:
+                return self._load(entry)
+        return None
+
+    def _find_patient(self, study_uid: str) -> tuple[str, str] | None:
+        """Return whose study it is: the patient of its first instance, as far as it is known."""
+        if study_uid not in self._patients:
+            self._patients[study_uid] = self._read_patient(study_uid)
+        return self._patients[study_uid]
+
+    def _read_patient(self, study_uid: str) -> tuple[str, str] | None:
+        for (study, _, sop_uid), entry in self.changes.items():
+            if study == study_uid and entry is not None:
+                return self._pending[sop_uid].patient
+        for series_uid, series in self._tree.series(study_uid):
+            first = self._tree.entry(study_uid, series_uid, series.summary.first_sop_uid)
+            if first is not None and not self._is_removed(study_uid, series_uid):
+                return self._load(first).patient
+        return None
+
+    def _is_removed(self, study_uid: str, series_uid: str) -> bool:
+        """Tell whether all instances of a series are about to be deleted."""
+        gone = {
+            sop for (s, e, sop), entry in self.changes.items() if (s, e) == (study_uid, series_uid)
+            and entry is None
+        }
+        return bool(gone) and all(
+            sop_uid in gone for sop_uid, _ in self._tree.instances(study_uid, series_uid)
+        )
+
+    def _load(self, entry: Entry) -> StoredInstance:
+        key = key_of_entry(entry)
+        return load_instances(self._connection, self._dataset_id, [key])[key]
+
+
+def find_places(
+    connection: sa.Connection, dataset_id: int, sop_uid: str
+) -> list[tuple[str, str]]:
+    """Return where an instance is or ever was: (study, series); verify them in a view."""
+    query = (
+        sa.select(place.c.study_uid, place.c.series_uid)
+        .where(place.c.dataset_id == dataset_id, place.c.sop_uid == sop_uid)
+        .order_by(place.c.study_uid, place.c.series_uid)
+    )
+    return [(study_uid, series_uid) for study_uid, series_uid in connection.execute(query)]

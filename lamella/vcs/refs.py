@@ -1,0 +1,259 @@
+"""Datasets, branches, tags, and the log of where branches stood.
+
+A branch points at its newest commit and moves; a tag points at one commit and does not. Each
+move of a branch is a row of the reflog, with a time that only grows.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lamella.archive.database import read_clock_us
+from lamella.archive.tables import dataset
+from lamella.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidRequest,
+    RefMoved,
+    RevisionNotFound,
+)
+from lamella.vcs.tables import ref, reflog
+
+BRANCH = "branch"
+TAG = "tag"
+DEFAULT_DATASET = "default"
+DEFAULT_BRANCH = "main"
+FORMAT = 1
+DUPLICATES = ("version", "replace", "reject")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_RESERVED = frozenset({"studies", "series", "instances", "wado", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRow:
+    """A dataset: a versioned collection with rights of its own."""
+
+    id: int
+    name: str
+    default_branch: str
+    duplicates: str
+    next_row_id: int
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A branch or tag and the commit it points at."""
+
+    kind: str
+    name: str
+    commit_id: bytes
+    created_us: int
+
+
+def check_name(name: str, what: str) -> None:
+    """Refuse a name that no URL could carry unambiguously.
+
+    Raises:
+        InvalidRequest: The name is not of the form that the contract fixes, or reserved.
+    """
+    if not NAME.fullmatch(name) or name in _RESERVED or re.fullmatch(r"[0-9A-Fa-f]{64}", name):
+        raise InvalidRequest(
+            f"{name!r} cannot name a {what}: use up to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, and none of "
+            "studies, series, instances, wado, HEAD or 64 hex digits."
+        )
+
+
+def find_dataset(connection: sa.Connection, name: str, *, lock: bool = False) -> DatasetRow:
+    """Return a dataset by name; with `lock`, its row is locked until the transaction ends.
+
+    Raises:
+        RevisionNotFound: There is none of that name.
+    """
+    columns = dataset.c
+    query = sa.select(
+        columns.id,
+        columns.name,
+        columns.default_branch,
+        columns.duplicates,
+        columns.next_row_id,
+        columns.created_us,
+    ).where(columns.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise RevisionNotFound(f"There is no dataset {name!r}.")
+    return DatasetRow(*row)
+
+
+def lock_dataset(connection: sa.Connection, dataset_id: int) -> DatasetRow:
+    """Lock a dataset's row: one writer of refs, commits and row ids at a time.
+
+    Raises:
+        RevisionNotFound: It was deleted meanwhile.
+    """
+    query = sa.select(dataset.c.name).where(dataset.c.id == dataset_id)
+    name = connection.execute(query).scalar_one_or_none()
+    if name is None:
+        raise RevisionNotFound("The dataset was deleted.")
+    return find_dataset(connection, name, lock=True)
+
+
+def list_datasets(connection: sa.Connection) -> list[DatasetRow]:
+    """Return all datasets by name."""
+    names = connection.execute(sa.select(dataset.c.name).order_by(dataset.c.name)).scalars()
+    return [find_dataset(connection, name) for name in names.all()]
+
+
+def find_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str) -> Ref | None:
+    """Return a branch or tag, or None."""
+    query = sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
+        ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Ref(*row)
+
+
+def list_refs(connection: sa.Connection, dataset_id: int, kind: str) -> list[Ref]:
+    """Return all branches or all tags of a dataset by name."""
+    query = (
+        sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us)
+        .where(ref.c.dataset_id == dataset_id, ref.c.kind == kind)
+        .order_by(ref.c.name)
+    )
+    return sorted((Ref(*row) for row in connection.execute(query)), key=lambda found: found.name)
+
+
+def read_head(connection: sa.Connection, dataset_id: int, branch: str) -> bytes:
+    """Return the commit a branch points at.
+
+    Raises:
+        RevisionNotFound: There is no such branch.
+    """
+    found = find_ref(connection, dataset_id, BRANCH, branch)
+    if found is None:
+        raise RevisionNotFound(f"There is no branch {branch!r}.")
+    return found.commit_id
+
+
+def create_ref(
+    connection: sa.Connection, dataset_id: int, kind: str, name: str, commit_id: bytes
+) -> Ref:
+    """Make a branch or tag.
+
+    Raises:
+        InvalidRequest: The name will not do.
+        AlreadyExists: There is one of that kind and name.
+    """
+    check_name(name, kind)
+    lock_dataset(connection, dataset_id)
+    if find_ref(connection, dataset_id, kind, name) is not None:
+        raise AlreadyExists(f"There is a {kind} {name!r} already.")
+    now_us = read_clock_us(connection)
+    if kind == BRANCH:
+        now_us = log_move(connection, dataset_id, name, None, commit_id, "create")
+    made = Ref(kind, name, commit_id, now_us)
+    connection.execute(
+        sa.insert(ref).values(
+            dataset_id=dataset_id,
+            kind=kind,
+            name=name,
+            commit_id=commit_id,
+            created_us=made.created_us,
+        )
+    )
+    return made
+
+
+def delete_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str) -> None:
+    """Delete a branch or tag; its commits stay.
+
+    Raises:
+        RevisionNotFound: There is none.
+        Conflict: It is the dataset's default branch.
+    """
+    owner = lock_dataset(connection, dataset_id)
+    found = find_ref(connection, dataset_id, kind, name)
+    if found is None:
+        raise RevisionNotFound(f"There is no {kind} {name!r}.")
+    if kind == BRANCH and name == owner.default_branch:
+        raise Conflict(f"{name!r} is the default branch and cannot be deleted.")
+    if kind == BRANCH:
+        log_move(connection, dataset_id, name, found.commit_id, None, "delete")
+    connection.execute(
+        sa.delete(ref).where(
+            ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name
+        )
+    )
+
+
+def move_branch(
+    connection: sa.Connection, dataset_id: int, branch: str, old: bytes, new: bytes, action: str
+) -> int:
+    """Move a branch from `old` to `new`; return the time of the move in µs.
+
+    Raises:
+        RefMoved: The branch is not at `old` any more.
+    """
+    statement = (
+        sa.update(ref)
+        .where(
+            ref.c.dataset_id == dataset_id,
+            ref.c.kind == BRANCH,
+            ref.c.name == branch,
+            ref.c.commit_id == old,
+        )
+        .values(commit_id=new)
+    )
+    if connection.execute(statement).rowcount != 1:
+        raise RefMoved(f"Branch {branch!r} moved meanwhile.")
+    return log_move(connection, dataset_id, branch, old, new, action)
+
+
+def log_move(
+    connection: sa.Connection,
+    dataset_id: int,
+    branch: str,
+    old: bytes | None,
+    new: bytes | None,
+    action: str,
+) -> int:
+    """Write a reflog row; its time is later than any before it, whatever clocks say."""
+    time_us = next_log_time(connection, dataset_id, branch)
+    connection.execute(
+        sa.insert(reflog).values(
+            dataset_id=dataset_id, branch=branch, time_us=time_us, old=old, new=new, action=action
+        )
+    )
+    return time_us
+
+
+def next_log_time(connection: sa.Connection, dataset_id: int, branch: str) -> int:
+    """Return max(database clock, the branch's last move + 1 µs)."""
+    query = sa.select(sa.func.max(reflog.c.time_us)).where(
+        reflog.c.dataset_id == dataset_id, reflog.c.branch == branch
+    )
+    last = connection.execute(query).scalar_one()
+    return max(read_clock_us(connection), (last or 0) + 1)
+
+
+def read_log_at(
+    connection: sa.Connection, dataset_id: int, branch: str, time_us: int
+) -> bytes | None:
+    """Return where a branch stood at a time; None before it was made or after it was deleted."""
+    query = (
+        sa.select(reflog.c.new)
+        .where(
+            reflog.c.dataset_id == dataset_id,
+            reflog.c.branch == branch,
+            reflog.c.time_us <= time_us,
+        )
+        .order_by(reflog.c.time_us.desc())
+        .limit(1)
+    )
+    return connection.execute(query).scalar_one_or_none()

@@ -1,0 +1,77 @@
+"""What every verb of this room works on: the archive, plus caches of things that never change."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from lamella.archive.blobs import Blobs
+from lamella.archive.catalog import Visible
+from lamella.archive.installation import Archive
+from lamella.errors import IntegrityError
+from lamella.vcs.cache import LeastRecent
+from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, decompress, encode_node
+from lamella.vcs.tables import node
+from lamella.vcs.tree import Tree
+
+NODE_CACHE_BYTES = 32 << 20
+VISIBLE_CACHE_ENTRIES = 64
+
+
+class Repository:
+    """One installation as the versioning engine sees it.
+
+    Attributes:
+        archive: Database, packs and spool.
+        blobs: Reads stored bytes.
+        visible_sets: Visible rows by visible set id (a set never changes).
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self.blobs = Blobs(archive.database, archive.packs)
+        self.visible_sets: LeastRecent[int, Visible] = LeastRecent(VISIBLE_CACHE_ENTRIES)
+        self._nodes: LeastRecent[bytes, bytes] = LeastRecent(NODE_CACHE_BYTES)
+
+    def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:
+        """Return the nodes of a dataset, read within a transaction."""
+        return DatabaseNodes(connection, dataset_id, self._nodes)
+
+    def tree(self, connection: sa.Connection, dataset_id: int, root: bytes) -> Tree:
+        """Return a tree of a dataset, read within a transaction."""
+        return Tree(self.nodes(connection, dataset_id), root)
+
+
+class DatabaseNodes:
+    """Reads nodes of one dataset, through the cache."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        dataset_id: int,
+        cache: LeastRecent[bytes, bytes] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._dataset_id = dataset_id
+        self._cache = cache
+
+    def read(self, digest: bytes) -> bytes:
+        """Return a node's encoded bytes.
+
+        Raises:
+            IntegrityError: The dataset has no such node, or its bytes are damaged.
+        """
+        cached = self._cache.get(digest) if self._cache is not None else None
+        if cached is not None:
+            return cached
+        if digest == EMPTY_ROOT:
+            return encode_node(EMPTY_LEAF)
+        query = sa.select(node.c.data).where(
+            node.c.dataset_id == self._dataset_id, node.c.digest == digest
+        )
+        stored = self._connection.execute(query).scalar_one_or_none()
+        if stored is None:
+            raise IntegrityError(f"node {digest.hex()} is missing")
+        encoded = decompress(stored, digest)
+        if self._cache is not None:
+            self._cache.put(digest, encoded, len(encoded))
+        return encoded

@@ -1,0 +1,140 @@
+"""Catalog rows of a tree: which study and series rows a commit begins and ceases to see.
+
+Rows are a function of the tree: a row's attributes come from the instance with the lowest SOP
+Instance UID, plus unions over what is below it. So a commit that adds an instance to a known
+series usually changes no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from lamella.archive.catalog import (
+    Visible,
+    intern_series,
+    intern_study,
+    series_attributes,
+    series_row,
+    study_attributes,
+    study_row,
+)
+from lamella.errors import IntegrityError
+from lamella.vcs.stored import key_of_entry, load_documents
+from lamella.vcs.tree import StudyChange, Subtree, Tree
+from lamella.vcs.visible import RowDelta
+
+
+class RowKeeper:
+    """Finds or makes the rows of changed studies, and gathers the delta."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        dataset_id: int,
+        allocate: Callable[[], int],
+        visible: Visible,
+    ) -> None:
+        self.delta = RowDelta()
+        self._connection = connection
+        self._dataset_id = dataset_id
+        self._allocate = allocate
+        self._visible = visible
+
+    def follow(self, old: Tree, new: Tree) -> RowDelta:
+        """Return what changes for a commit that turns one tree into another."""
+        for study in old.changed_studies(new):
+            self._follow_study(old, new, study)
+        return self.delta
+
+    def _follow_study(self, old: Tree, new: Tree, study: StudyChange) -> None:
+        uid = study.study_uid
+        before = self._read_series_rows(uid)
+        after = dict(before)
+        for change in old.changed_series_of(study):
+            if change.new is None:
+                after.pop(change.series_uid, None)
+            elif not self._has_same_first(old, new, uid, change.series_uid, change.old, change.new):
+                after[change.series_uid] = self._make_series_row(new, uid, change.series_uid)
+        self._note_series(before, after)
+        row_before = self._read_study_row(uid)
+        row_after = None if study.new is None else self._make_study_row(new, uid, after)
+        if row_before != row_after:
+            self.delta.studies_removed |= {row_before} if row_before is not None else set()
+            self.delta.studies_added |= {row_after} if row_after is not None else set()
+
+    def _note_series(
+        self, before: dict[str, tuple[int, str]], after: dict[str, tuple[int, str]]
+    ) -> None:
+        ids_before = {row_id for row_id, _ in before.values()}
+        ids_after = {row_id for row_id, _ in after.values()}
+        self.delta.series_removed |= ids_before - ids_after
+        self.delta.series_added |= ids_after - ids_before
+
+    def _has_same_first(
+        self, old: Tree, new: Tree, study: str, series: str, was: Subtree | None, now: Subtree
+    ) -> bool:
+        if was is None or was.summary.first_sop_uid != now.summary.first_sop_uid:
+            return False
+        first = now.summary.first_sop_uid
+        return old.entry(study, series, first) == new.entry(study, series, first)
+
+    def _make_series_row(self, tree: Tree, study_uid: str, series_uid: str) -> tuple[int, str]:
+        series = tree.one_series(study_uid, series_uid)
+        if series is None:
+            raise IntegrityError(f"series {series_uid} is missing from its tree")
+        document = self._read_first(tree, study_uid, series_uid, series.summary.first_sop_uid)
+        attributes = series_attributes(document)
+        row_id = intern_series(self._connection, self._dataset_id, attributes, self._allocate)
+        return row_id, _read_modality(attributes)
+
+    def _make_study_row(self, tree: Tree, study_uid: str, series: dict[str, tuple[int, str]]) -> int:
+        study = tree.study(study_uid)
+        if study is None:
+            raise IntegrityError(f"study {study_uid} is missing from its tree")
+        first = study.summary.first_sop_uid
+        home = next(s for s, one in tree.series(study_uid) if one.summary.first_sop_uid == first)
+        modalities = sorted({modality for _, modality in series.values() if modality})
+        attributes = study_attributes(
+            self._read_first(tree, study_uid, home, first),
+            modalities=modalities,
+            sop_classes=list(study.summary.sop_classes),
+        )
+        return intern_study(self._connection, self._dataset_id, attributes, self._allocate)
+
+    def _read_first(self, tree: Tree, study: str, series: str, sop: str) -> dict[str, Any]:
+        entry = tree.entry(study, series, sop)
+        if entry is None:
+            raise IntegrityError(f"instance {sop} is missing from its tree")
+        key = key_of_entry(entry)
+        document = load_documents(self._connection, self._dataset_id, [key])[key]
+        attributes: dict[str, Any] = msgspec.json.decode(document.dicom_json)
+        return attributes
+
+    def _read_series_rows(self, study_uid: str) -> dict[str, tuple[int, str]]:
+        """Return the visible rows of a study's series: series UID → (row id, modality)."""
+        query = sa.select(
+            series_row.c.row_id, series_row.c.series_uid, series_row.c.modality
+        ).where(series_row.c.dataset_id == self._dataset_id, series_row.c.study_uid == study_uid)
+        return {
+            series_uid: (row_id, modality)
+            for row_id, series_uid, modality in self._connection.execute(query)
+            if row_id in self._visible.series
+        }
+
+    def _read_study_row(self, study_uid: str) -> int | None:
+        query = sa.select(study_row.c.row_id).where(
+            study_row.c.dataset_id == self._dataset_id, study_row.c.study_uid == study_uid
+        )
+        for row_id in self._connection.execute(query).scalars():
+            if row_id in self._visible.studies:
+                return int(row_id)
+        return None
+
+
+def _read_modality(attributes: dict[str, Any]) -> str:
+    values = attributes.get("00080060", {}).get("Value") or [""]
+    return str(values[0] or "")

@@ -1,0 +1,227 @@
+"""Staging: instances that are durable but not yet in a commit.
+
+The unit is a STOW request, an import batch, or one C-STORE instance. Once `stage` returns,
+success may be told: whatever happens, the session's instances come into a commit, by its
+owner, or after a crash by whoever finds the session's lease run out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from lamella.archive.database import read_clock_us
+from lamella.archive.instances import Intake, Received
+from lamella.archive.upsert import insert_missing
+from lamella.vcs.judgement import Judge, Judgement, Verdict
+from lamella.vcs.history import load_commit
+from lamella.vcs.refs import DatasetRow, read_head
+from lamella.vcs.repository import Repository
+from lamella.vcs.stored import StoredInstance, load_instances
+from lamella.vcs.tables import conflict, session, staged
+from lamella.vcs.tree import InstanceKey
+
+T = TypeVar("T")
+
+LEASE_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Instances of one sender on their way to one commit of one branch.
+
+    Attributes:
+        kind: `store`, `import`, `delete`, …: the kind of the commit.
+        author: Who sends, as far as the door knows.
+        message: The commit's message; empty lets the commit describe itself.
+        expected_head: The head that the sender asked for (If-Match), or None.
+    """
+
+    dataset: DatasetRow
+    branch: str
+    kind: str
+    author: str
+    message: str = ""
+    expected_head: bytes | None = None
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+async def stage(repository: Repository, work: Session, intake: Intake, received: Sequence[Received]) -> None:
+    """Make what an intake took durable, and stage it, in one transaction.
+
+    Raises:
+        OutOfResources: No room; nothing is staged.
+        RevisionNotFound: The branch is gone.
+    """
+
+    def record(connection: sa.Connection) -> None:
+        now_us = _open_session(connection, repository, work)
+        intake.record(connection, work.dataset.id, now_us)
+        connection.execute(
+            sa.insert(staged),
+            [_stage_row(work, item.facts.study_uid, item.facts.series_uid, item.facts.sop_uid, item.key) for item in received],
+        )
+
+    await _keep(repository, intake, record)
+
+
+async def stage_judged(
+    repository: Repository, work: Session, intake: Intake, item: Received
+) -> Judgement:
+    """Stage one instance unless it is already there, or queue it if it is in conflict.
+
+    For senders that want an answer for each instance before the commit (C-STORE). The commit
+    judges again, so a race costs nothing but an entry in the conflict queue.
+
+    Raises:
+        OutOfResources: No room; nothing is staged.
+        RevisionNotFound: The branch is gone.
+    """
+
+    def record(connection: sa.Connection) -> Judgement:
+        now_us = _open_session(connection, repository, work)
+        intake.record(connection, work.dataset.id, now_us)
+        head = read_head(connection, work.dataset.id, work.branch)
+        root = load_commit(connection, work.dataset.id, head).commit.tree
+        tree = repository.tree(connection, work.dataset.id, root)
+        judge = Judge(connection, work.dataset.id, tree, work.dataset.duplicates)
+        stored = load_instances(connection, work.dataset.id, [item.key])[item.key]
+        _replay_same_uid(connection, work, judge, stored.sop_uid)
+        judgement = judge.judge(stored)
+        if judgement.verdict is Verdict.CONFLICT:
+            queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
+        elif judgement.verdict is not Verdict.UNCHANGED:
+            row = _stage_row(
+                work, stored.study_uid, stored.series_uid, stored.sop_uid, stored.key
+            )
+            connection.execute(sa.insert(staged), [row])
+        return judgement
+
+    return await _keep(repository, intake, record)
+
+
+def stage_deletes(
+    connection: sa.Connection, repository: Repository, work: Session, keys: Sequence[InstanceKey]
+) -> None:
+    """Stage the removal of instances from a branch."""
+    _open_session(connection, repository, work)
+    if keys:
+        connection.execute(sa.insert(staged), [_stage_row(work, *key, None) for key in keys])
+
+
+def queue_conflict(
+    connection: sa.Connection,
+    dataset_id: int,
+    branch: str,
+    stored: StoredInstance,
+    reason: str,
+    head: bytes,
+) -> None:
+    """Keep an instance in conflict for a person to decide; the same bytes queue once."""
+    row = {
+        "dataset_id": dataset_id,
+        "branch": branch,
+        "study_uid": stored.study_uid,
+        "series_uid": stored.series_uid,
+        "sop_uid": stored.sop_uid,
+        "key": stored.key,
+        "reason": reason,
+        "head": head,
+        "time_us": read_clock_us(connection),
+    }
+    insert_missing(connection, conflict, [row])
+
+
+def count_staged(connection: sa.Connection, session_id: str) -> int:
+    """Return how many instances a session has staged."""
+    query = sa.select(sa.func.count()).where(staged.c.session_id == session_id)
+    return int(connection.execute(query).scalar_one())
+
+
+def drop_session(connection: sa.Connection, session_id: str) -> None:
+    """Forget a session and what it staged."""
+    connection.execute(sa.delete(staged).where(staged.c.session_id == session_id))
+    connection.execute(sa.delete(session).where(session.c.id == session_id))
+
+
+async def _keep(
+    repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]
+) -> T:
+    """Make an intake's bytes durable, then its rows; a failure leaves no bytes behind.
+
+    A cancelled caller leaves them: its transaction may be committing just now.
+    """
+    try:
+        await intake.make_durable()
+    except BaseException:
+        await intake.discard()
+        raise
+    try:
+        result = await repository.archive.database.write(record)
+    except Exception:
+        await intake.discard_unrecorded()
+        raise
+    finally:
+        intake.close()
+    return result
+
+
+def _replay_same_uid(
+    connection: sa.Connection, work: Session, judge: Judge, sop_uid: str
+) -> None:
+    """Let a judge know what this session has staged under the same UID before."""
+    query = (
+        sa.select(staged.c.key)
+        .where(
+            staged.c.dataset_id == work.dataset.id,
+            staged.c.sop_uid == sop_uid,
+            staged.c.session_id == work.id,
+            staged.c.key.is_not(None),
+        )
+        .order_by(staged.c.id)
+    )
+    keys = list(connection.execute(query).scalars())
+    instances = load_instances(connection, work.dataset.id, keys)
+    for key in keys:
+        judge.judge(instances[key])
+
+
+def _open_session(connection: sa.Connection, repository: Repository, work: Session) -> int:
+    """Make the session's row or renew its lease; return the database's time in µs."""
+    now_us = read_clock_us(connection)
+    read_head(connection, work.dataset.id, work.branch)
+    renewed = connection.execute(
+        sa.update(session).where(session.c.id == work.id).values(lease_us=now_us + LEASE_US)
+    )
+    if renewed.rowcount == 0:
+        connection.execute(
+            sa.insert(session).values(
+                id=work.id,
+                dataset_id=work.dataset.id,
+                branch=work.branch,
+                kind=work.kind,
+                author=work.author,
+                message=work.message,
+                owner=repository.archive.node_id,
+                expected_head=work.expected_head,
+                lease_us=now_us + LEASE_US,
+            )
+        )
+    return now_us
+
+
+def _stage_row(
+    work: Session, study_uid: str, series_uid: str, sop_uid: str, key: bytes | None
+) -> dict[str, object]:
+    return {
+        "session_id": work.id,
+        "dataset_id": work.dataset.id,
+        "study_uid": study_uid,
+        "series_uid": series_uid,
+        "sop_uid": sop_uid,
+        "key": key,
+    }

@@ -1,0 +1,105 @@
+"""Facts of stored instances, read back from their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+import zstandard
+
+from lamella.archive.instances import key_of
+from lamella.archive.tables import derived, instance
+from lamella.archive.upsert import split_batches
+from lamella.errors import IntegrityError
+from lamella.vcs.tree import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """What a decision about an instance needs to know of it."""
+
+    key: bytes
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    size_bytes: int
+    patient_id: str
+    issuer_of_patient_id: str
+    content_digest: bytes
+    bulk_digest: bytes
+    segments: bytes
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """PatientID with its issuer."""
+        return self.patient_id, self.issuer_of_patient_id
+
+    def to_entry(self) -> Entry:
+        """Return the tree entry of this instance."""
+        segments = msgspec.msgpack.decode(self.segments, type=tuple[tuple[bytes, int], ...])
+        return Entry(segments, self.size_bytes, self.transfer_syntax_uid, self.sop_class_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Derived data of one instance.
+
+    Attributes:
+        dicom_json: UTF-8 JSON of all attributes (PS3.18 Annex F).
+        frames: An encoded `FrameTable`, or None.
+    """
+
+    dicom_json: bytes
+    frames: bytes | None
+
+
+def key_of_entry(entry: Entry) -> bytes:
+    """Return the key under which an entry's rows are kept."""
+    return key_of(entry.segments)
+
+
+def load_instances(
+    connection: sa.Connection, dataset_id: int, keys: Sequence[bytes]
+) -> dict[bytes, StoredInstance]:
+    """Return instances by key.
+
+    Raises:
+        IntegrityError: One has no row.
+    """
+    columns = [instance.c[name] for name in StoredInstance.__slots__]
+    found: dict[bytes, StoredInstance] = {}
+    for batch in split_batches(list(dict.fromkeys(keys))):
+        query = sa.select(*columns).where(
+            instance.c.dataset_id == dataset_id, instance.c.key.in_(batch)
+        )
+        for row in connection.execute(query):
+            found[row.key] = StoredInstance(*row)
+    for key in keys:
+        if key not in found:
+            raise IntegrityError(f"instance {key.hex()[:16]} has no row")
+    return found
+
+
+def load_documents(
+    connection: sa.Connection, dataset_id: int, keys: Sequence[bytes]
+) -> dict[bytes, Document]:
+    """Return derived data by key.
+
+    Raises:
+        IntegrityError: One has none (`lamella fsck --repair` makes it again).
+    """
+    found: dict[bytes, Document] = {}
+    for batch in split_batches(list(dict.fromkeys(keys))):
+        query = sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
+            derived.c.dataset_id == dataset_id, derived.c.key.in_(batch)
+        )
+        for key, document, frames in connection.execute(query):
+            found[key] = Document(zstandard.decompress(document), frames)
+    for key in keys:
+        if key not in found:
+            raise IntegrityError(f"instance {key.hex()[:16]} has no derived data")
+    return found

@@ -1,0 +1,120 @@
+"""Tables of the versioning engine: refs, history, what is staged, what is in conflict.
+
+Nodes and commits are kept per dataset (the privacy zone): a commit is readable iff its row
+(dataset, id) exists. Times are microseconds since 1970, UTC; ids are 32-byte SHA-256.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from lamella.archive.database import metadata
+from lamella.archive.tables import BigId, Digest
+
+node = sa.Table(
+    "node",
+    metadata,
+    sa.Column("dataset_id", BigId, primary_key=True),
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+commit = sa.Table(
+    "commit",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("id", Digest, primary_key=True),
+    sa.Column("tree", Digest, nullable=False),
+    sa.Column("first_parent", Digest, nullable=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("visible_id", BigId, sa.ForeignKey("visible_set.id"), nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+visible_set = sa.Table(
+    "visible_set",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("base_id", BigId, nullable=True),
+    sa.Column("depth", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,  # an id names one row for ever: caches rely on it
+)
+
+ref = sa.Table(
+    "ref",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("commit_id", Digest, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+)
+
+reflog = sa.Table(
+    "reflog",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("branch", sa.Text, primary_key=True),
+    sa.Column("time_us", sa.BigInteger, primary_key=True),
+    sa.Column("old", Digest, nullable=True),
+    sa.Column("new", Digest, nullable=True),
+    sa.Column("action", sa.Text, nullable=False),
+)
+
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("expected_head", Digest, nullable=True),
+    sa.Column("lease_us", sa.BigInteger, nullable=False),
+)
+
+staged = sa.Table(
+    "staged",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("session_id", sa.Text, sa.ForeignKey("session.id"), nullable=False, index=True),
+    sa.Column("dataset_id", BigId, nullable=False),
+    sa.Column("study_uid", sa.Text, nullable=False),
+    sa.Column("series_uid", sa.Text, nullable=False),
+    sa.Column("sop_uid", sa.Text, nullable=False),
+    sa.Column("key", Digest, nullable=True),
+    sa.Index("ix_staged_sop", "dataset_id", "sop_uid"),
+    sa.Index("ix_staged_key", "dataset_id", "key"),
+    sqlite_autoincrement=True,
+)
+
+conflict = sa.Table(
+    "conflict",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("study_uid", sa.Text, nullable=False),
+    sa.Column("series_uid", sa.Text, nullable=False),
+    sa.Column("sop_uid", sa.Text, nullable=False),
+    sa.Column("key", Digest, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("head", Digest, nullable=False),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("dataset_id", "branch", "key", name="uq_conflict_key"),
+    sqlite_autoincrement=True,
+)
+
+place = sa.Table(
+    "place",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("sop_uid", sa.Text, primary_key=True),
+    sa.Column("study_uid", sa.Text, primary_key=True),
+    sa.Column("series_uid", sa.Text, primary_key=True),
+)

@@ -1,0 +1,89 @@
+"""A view: a revision, resolved once at the door and pinned to its commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lamella.archive.catalog import Visible
+from lamella.errors import ReadOnlyRevision, ResourceNotFound
+from lamella.vcs.history import load_commit
+from lamella.vcs.judgement import find_places
+from lamella.vcs.refs import DatasetRow, find_dataset
+from lamella.vcs.repository import Repository
+from lamella.vcs.revision import Resolved, resolve
+from lamella.vcs.tree import Entry, InstanceKey, Tree
+from lamella.vcs.visible import load_visible
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One commit of a dataset, as a request sees it from beginning to end.
+
+    Attributes:
+        dataset: The dataset.
+        revision: What was typed, and what it resolved to.
+        root: The commit's tree.
+        visible_id: The commit's visible set.
+    """
+
+    dataset: DatasetRow
+    revision: Resolved
+    root: bytes
+    visible_id: int
+
+    @property
+    def commit_id(self) -> str:
+        """The commit, 64 hex digits."""
+        return self.revision.commit_id.hex()
+
+    @property
+    def branch(self) -> str:
+        """The branch that a store or delete goes to.
+
+        Raises:
+            ReadOnlyRevision: The revision names no branch.
+        """
+        if self.revision.branch is None:
+            raise ReadOnlyRevision(
+                f"{self.revision.text!r} is not a branch: only branches can be written."
+            )
+        return self.revision.branch
+
+    def tree(self, connection: sa.Connection, repository: Repository) -> Tree:
+        """Return the tree, read within a transaction."""
+        return repository.tree(connection, self.dataset.id, self.root)
+
+    def visible(self, connection: sa.Connection, repository: Repository) -> Visible:
+        """Return the catalog rows that this commit sees."""
+        return load_visible(connection, self.visible_id, repository.visible_sets)
+
+
+def open_view(
+    connection: sa.Connection, repository: Repository, dataset: str, revision: str | None
+) -> View:
+    """Resolve a revision of a dataset; None means its default branch.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+    """
+    owner = find_dataset(connection, dataset)
+    resolved = resolve(connection, owner, revision)
+    found = load_commit(connection, owner.id, resolved.commit_id)
+    return View(owner, resolved, found.commit.tree, found.visible_id)
+
+
+def find_instance(
+    connection: sa.Connection, dataset_id: int, tree: Tree, sop_uid: str
+) -> tuple[InstanceKey, Entry]:
+    """Find an instance by its UID alone.
+
+    Raises:
+        ResourceNotFound: This tree has no such instance.
+    """
+    for study_uid, series_uid in find_places(connection, dataset_id, sop_uid):
+        entry = tree.entry(study_uid, series_uid, sop_uid)
+        if entry is not None:
+            return (study_uid, series_uid, sop_uid), entry
+    raise ResourceNotFound(f"There is no instance {sop_uid} at this revision.")

@@ -1,0 +1,141 @@
+"""Visible sets: which catalog rows a commit sees.
+
+A set is a roaring bitmap of row ids a level, kept as a snapshot or as a delta on the set
+before it. A commit that changes no row shares its parent's set. Every 64th delta in a row is
+a snapshot instead, so that an old commit costs no more than head.
+
+Encoding (msgpack): `["snapshot", 1, studies, series]` with serialized bitmaps, and
+`["delta", 1, studies added, studies removed, series added, series removed]` likewise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import sqlalchemy as sa
+from pyroaring import BitMap
+
+from lamella.archive.catalog import Visible
+from lamella.errors import IntegrityError
+from lamella.vcs.cache import LeastRecent
+from lamella.vcs.tables import visible_set
+
+SNAPSHOT_EVERY = 64
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class RowDelta:
+    """Rows that a commit begins and ceases to see."""
+
+    studies_added: set[int] = field(default_factory=set)
+    studies_removed: set[int] = field(default_factory=set)
+    series_added: set[int] = field(default_factory=set)
+    series_removed: set[int] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.studies_added or self.studies_removed or self.series_added or self.series_removed
+        )
+
+    def apply_to(self, visible: Visible) -> Visible:
+        """Return the set that this delta makes of another."""
+        return Visible(
+            studies=(visible.studies - BitMap(self.studies_removed)) | BitMap(self.studies_added),
+            series=(visible.series - BitMap(self.series_removed)) | BitMap(self.series_added),
+        )
+
+
+def load_visible(
+    connection: sa.Connection, visible_id: int, cache: LeastRecent[int, Visible]
+) -> Visible:
+    """Return a committed visible set: its nearest snapshot or cached base, and deltas after it.
+
+    Raises:
+        IntegrityError: The set, or one that it builds on, is missing or damaged.
+    """
+    deltas: list[RowDelta] = []
+    current: int | None = visible_id
+    while True:
+        if current is None:
+            raise IntegrityError(f"visible set {visible_id} has no snapshot")
+        found = cache.get(current)
+        if found is None:
+            base_id, decoded = _read_set(connection, current)
+            if isinstance(decoded, RowDelta):
+                deltas.append(decoded)
+                current = base_id
+                continue
+            found = decoded
+        for delta in reversed(deltas):
+            found = delta.apply_to(found)
+        cache.put(visible_id, found)
+        return found
+
+
+def _read_set(connection: sa.Connection, visible_id: int) -> tuple[int | None, Visible | RowDelta]:
+    query = sa.select(visible_set.c.base_id, visible_set.c.data).where(
+        visible_set.c.id == visible_id
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise IntegrityError(f"visible set {visible_id} is missing")
+    return row.base_id, _decode(visible_id, row.data)
+
+
+def save_snapshot(
+    connection: sa.Connection, dataset_id: int, visible: Visible, base_id: int | None = None
+) -> int:
+    """Write a set whole; return its id."""
+    studies, series = BitMap(visible.studies), BitMap(visible.series)
+    studies.run_optimize()
+    series.run_optimize()
+    data = msgspec.msgpack.encode(["snapshot", FORMAT, studies.serialize(), series.serialize()])
+    return _insert(connection, dataset_id, base_id, 0, data)
+
+
+def save_delta(
+    connection: sa.Connection, dataset_id: int, base_id: int, base: Visible, delta: RowDelta
+) -> int:
+    """Write the set that a delta makes of another; return its id.
+
+    Args:
+        base_id: The set that the delta builds on.
+        base: That set.
+        delta: Not empty.
+    """
+    query = sa.select(visible_set.c.depth).where(visible_set.c.id == base_id)
+    depth = connection.execute(query).scalar_one() + 1
+    if depth >= SNAPSHOT_EVERY:
+        return save_snapshot(connection, dataset_id, delta.apply_to(base), base_id)
+    parts = (
+        delta.studies_added,
+        delta.studies_removed,
+        delta.series_added,
+        delta.series_removed,
+    )
+    data = msgspec.msgpack.encode(["delta", FORMAT, *(BitMap(part).serialize() for part in parts)])
+    return _insert(connection, dataset_id, base_id, depth, data)
+
+
+def _insert(
+    connection: sa.Connection, dataset_id: int, base_id: int | None, depth: int, data: bytes
+) -> int:
+    values = {"dataset_id": dataset_id, "base_id": base_id, "depth": depth, "data": data}
+    key = connection.execute(sa.insert(visible_set).values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def _decode(visible_id: int, data: bytes) -> Visible | RowDelta:
+    try:
+        kind, version, *parts = msgspec.msgpack.decode(data)
+        bitmaps = [BitMap.deserialize(part) for part in parts]
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+        raise IntegrityError(f"visible set {visible_id} cannot be decoded") from error
+    if (kind, version, len(bitmaps)) == ("snapshot", FORMAT, 2):
+        return Visible(studies=bitmaps[0], series=bitmaps[1])
+    if (kind, version, len(bitmaps)) == ("delta", FORMAT, 4):
+        return RowDelta(*(set(bitmap) for bitmap in bitmaps))
+    raise IntegrityError(f"visible set {visible_id} has an unknown form")
