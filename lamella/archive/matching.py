@@ -199,8 +199,10 @@ def read_values(attributes: Attributes, tag: str | None) -> list[Any]:
 def has_value(attributes: Attributes, tag: str | None) -> bool:
     """Tell whether an attribute is there and holds anything, bulk data included."""
     element = attributes.get(tag) if tag else None
-    return bool(element) and (
-        bool(read_values(attributes, tag)) or "BulkDataURI" in element or "InlineBinary" in element
+    if not element:
+        return False
+    return (
+        "BulkDataURI" in element or "InlineBinary" in element or bool(read_values(attributes, tag))
     )
 
 

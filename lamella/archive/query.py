@@ -205,6 +205,21 @@ class Query:
         named = [Key((UNIQUE_KEYS[level],), "UI", UidList((uid,))) for level, uid in scope if uid]
         return (*named, *(key for key in self.keys if key not in named))
 
+    def narrow_to(self, level: Level) -> Query:
+        """Return the part of the query that a search at a higher level can answer.
+
+        It has no limit and no offset: what it finds still has to be searched for the rest.
+        """
+        return replace(
+            self,
+            level=level,
+            sop_uid=self.sop_uid if level >= Level.INSTANCE else None,
+            series_uid=self.series_uid if level >= Level.SERIES else None,
+            keys=tuple(key for key in self.keys if level_of(key.path[0]) <= level),
+            limit=None,
+            offset=0,
+        )
+
 
 @lru_cache(maxsize=4096)
 def parse_attribute(text: str) -> Attribute | None:
