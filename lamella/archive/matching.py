@@ -164,6 +164,8 @@ def _build_element_test(tag: str, key: Key, fuzzy: bool, offset_us: int | None) 
         return lambda attributes: True
     if isinstance(key.condition, Empty):
         return lambda attributes: not has_value(attributes, resolve_tag(attributes, tag, creator))
+    if creator is not None and tag[4:6] == "00":
+        return lambda attributes: resolve_tag(attributes, tag, creator) is not None
     if key.vr == "DT":
         return _build_datetime_test(tag, key.condition, offset_us)
     if isinstance(key.condition, AllOf):

@@ -1,0 +1,228 @@
+"""SQL predicates that narrow a catalog search without losing a match.
+
+Each predicate holds for every row that `matching` would accept; it may hold for more. Keys that
+have no column, and conditions that SQL could only get wrong, narrow nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import sqlalchemy as sa
+
+from lamella.archive.catalog import order_date, series_row, study_row
+from lamella.archive.levels import STUDY_INSTANCE_UID
+from lamella.archive.person_name import fold, normalize_group, split_words
+from lamella.archive.query import (
+    AllOf,
+    AnyOf,
+    Condition,
+    Empty,
+    Key,
+    Query,
+    Range,
+    Single,
+    UidList,
+    Wildcard,
+)
+
+Predicate = sa.ColumnElement[bool]
+Kind = Literal["text", "list", "date", "order", "name"]
+
+STUDY_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
+    STUDY_INSTANCE_UID: ("text", study_row.c.study_uid),
+    "00080020": ("order", study_row.c.sort_key),
+    "00080050": ("text", study_row.c.accession_number),
+    "00080061": ("list", study_row.c.modalities),
+    "00080062": ("list", study_row.c.sop_classes),
+    "00080090": ("list", study_row.c.referring_physician),
+    "00081030": ("text", study_row.c.study_description),
+    "00100010": ("name", study_row.c.patient_name),
+    "00100020": ("text", study_row.c.patient_id),
+    "00100021": ("text", study_row.c.issuer_of_patient_id),
+    "00100030": ("date", study_row.c.patient_birth_date),
+    "00100040": ("text", study_row.c.patient_sex),
+    "00200010": ("text", study_row.c.study_id),
+}
+SERIES_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
+    STUDY_INSTANCE_UID: ("text", series_row.c.study_uid),
+    "0020000E": ("text", series_row.c.series_uid),
+    "00080060": ("text", series_row.c.modality),
+    "00080021": ("date", series_row.c.series_date),
+    "00400244": ("date", series_row.c.step_start_date),
+}
+ZONED: Final = frozenset({"00080020", "00080021", "00100030", "00400244"})
+"""Dates that a time zone in the query may move to the next day or the one before."""
+
+LONGEST_PATTERN: Final = 1000
+"""Characters; SQLite refuses LIKE patterns of 50,000 bytes, so longer ones narrow nothing."""
+
+LONGEST_LIST: Final = 100
+"""Members of a list that become OR terms; SQLite's parser allows a depth of 1,000."""
+
+MOST_VALUES: Final = 10_000
+"""Values of one IN; both drivers allow about 32,000 parameters a statement."""
+
+_WILDCARDS: Final = re.compile(r"[*?]+")
+_HIGHEST: Final = "\U0010ffff"
+_AFTER_UNKNOWN: Final = "\x7f"
+
+
+def narrow_studies(query: Query) -> list[Predicate]:
+    """Return predicates over `study_row` for the query's keys."""
+    return _narrow_keys(query, STUDY_COLUMNS)
+
+
+def narrow_series(query: Query) -> list[Predicate]:
+    """Return predicates over `series_row` for the query's keys."""
+    return _narrow_keys(query, SERIES_COLUMNS)
+
+
+def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, sa.Column[str]]]) -> list[Predicate]:
+    found = []
+    for key in query.scope_keys():
+        if len(key.path) > 1 or key.path[0] not in columns:
+            continue
+        if query.offset_us is not None and key.path[0] in ZONED:
+            continue
+        predicate = _narrow_key(key, *columns[key.path[0]], query.fuzzy)
+        if predicate is not None:
+            found.append(predicate)
+    return found
+
+
+def _narrow_key(key: Key, kind: Kind, column: sa.Column[str], fuzzy: bool) -> Predicate | None:
+    if key.path[0] == "00080090":  # names in search form, searched for a part of the key
+        return _narrow_name_part(key.condition, column, fuzzy)
+    return _narrow(kind, column, key.condition, fuzzy)
+
+
+def _narrow(
+    kind: Kind, column: sa.Column[str], condition: Condition, fuzzy: bool
+) -> Predicate | None:
+    if isinstance(condition, (AnyOf, AllOf)):
+        if len(condition.members) > LONGEST_LIST:
+            return None
+        members = [_narrow(kind, column, member, fuzzy) for member in condition.members]
+        if isinstance(condition, AllOf):
+            return _join_all(members)
+        return _join_any(members)
+    if isinstance(condition, Empty):
+        return None if kind == "order" else column == ""
+    if kind in ("order", "date"):
+        return _narrow_date(kind, column, condition)
+    if kind == "name":
+        return _narrow_name(column, condition, fuzzy)
+    if kind == "list":
+        return _narrow_list(column, condition)
+    return _narrow_text(column, condition)
+
+
+def _join_all(members: Iterable[Predicate | None]) -> Predicate | None:
+    known = [member for member in members if member is not None]
+    return sa.and_(*known) if known else None
+
+
+def _join_any(members: list[Predicate | None]) -> Predicate | None:
+    known = [member for member in members if member is not None]
+    return sa.or_(*known) if known and len(known) == len(members) else None
+
+
+def _narrow_text(column: sa.Column[str], condition: Condition) -> Predicate | None:
+    if isinstance(condition, UidList):
+        return column.in_(condition.uids) if len(condition.uids) <= MOST_VALUES else None
+    if isinstance(condition, Single):
+        return column == condition.value.strip()
+    if not isinstance(condition, Wildcard) or len(condition.pattern) > LONGEST_PATTERN:
+        return None
+    prefix = _WILDCARDS.split(condition.pattern)[0]
+    pattern = _escape(condition.pattern).replace("*", "%").replace("?", "_")
+    return sa.and_(_begins(column, prefix), column.like(pattern, escape="/"))
+
+
+def _narrow_list(column: sa.Column[str], condition: Condition) -> Predicate | None:
+    if isinstance(condition, UidList):
+        few = condition.uids[:LONGEST_LIST]
+        return sa.or_(*(_contains(column, uid) for uid in few)) if few == condition.uids else None
+    if isinstance(condition, Single):
+        return _contains(column, condition.value.strip())
+    if isinstance(condition, Wildcard):
+        return _contains(column, _longest(condition.pattern))
+    return None
+
+
+def _narrow_date(kind: Kind, column: sa.Column[str], condition: Condition) -> Predicate | None:
+    if isinstance(condition, Single):
+        first: str | None = condition.value
+        last = first
+    elif isinstance(condition, Range):
+        first, last = condition.first, condition.last
+    else:
+        return None
+    if kind == "order":  # the newest first: the last day has the lowest key
+        return _join_all(
+            [
+                column >= order_date(last) if last else None,
+                column < (order_date(first) if first else "") + _AFTER_UNKNOWN,
+            ]
+        )
+    return _join_all([column >= (first or "0"), column <= last if last else None])
+
+
+def _narrow_name(column: sa.Column[str], condition: Condition, fuzzy: bool) -> Predicate | None:
+    pattern = _read_pattern(condition)
+    if pattern is None:
+        return None
+    if fuzzy:
+        part = _longest("*".join(split_words(pattern)))
+        return sa.or_(_contains(column, part), study_row.c.patient_name_other != "")
+    groups = [normalize_group(group) for group in pattern.split("=")]
+    if not groups[0]:
+        return None
+    family = _WILDCARDS.split(groups[0].split("^")[0])[0]
+    here = _begins(column, fold(family)) if family else _contains(column, _longest_part(groups[0]))
+    return here if len(groups) > 1 else sa.or_(here, study_row.c.patient_name_other != "")
+
+
+def _narrow_name_part(
+    condition: Condition, column: sa.Column[str], fuzzy: bool
+) -> Predicate | None:
+    if isinstance(condition, Empty):
+        return column == ""
+    pattern = _read_pattern(condition)
+    if pattern is None:
+        return None
+    if fuzzy:
+        return _contains(column, _longest("*".join(split_words(pattern))))
+    groups = [_longest_part(normalize_group(group)) for group in pattern.split("=")]
+    return _contains(column, max(groups, key=len))
+
+
+def _read_pattern(condition: Condition) -> str | None:
+    text = condition.value if isinstance(condition, Single) else None
+    text = condition.pattern if isinstance(condition, Wildcard) else text
+    return text if text is not None and len(text) <= LONGEST_PATTERN else None
+
+
+def _longest_part(group: str) -> str:
+    return max((fold(_longest(part)) for part in group.split("^")), key=len)
+
+
+def _longest(pattern: str) -> str:
+    return max(_WILDCARDS.split(pattern), key=len)
+
+
+def _begins(column: sa.Column[str], prefix: str) -> Predicate:
+    if not prefix:
+        return sa.true()
+    return sa.and_(column >= prefix, column < prefix + _HIGHEST)
+
+
+def _contains(column: sa.Column[str], part: str) -> Predicate:
+    return column.like(f"%{_escape(part)}%", escape="/") if part else sa.true()
+
+
+def _escape(text: str) -> str:
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")

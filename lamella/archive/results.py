@@ -1,0 +1,161 @@
+"""What of a match is returned.
+
+A QIDO result has the attributes of PS3.18's table for its level (for a target without a study or
+series also those of the levels above), the matching keys, and what `includefield` asked for. A
+C-FIND response has what the identifier asked for, empty where unknown. Both have the unique keys
+of their level and those above, and neither has attributes of a level below.
+
+Source:
+    PS3.18 §10.6.3.3; PS3.4 §C.4.1.1.3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from lamella.archive.levels import (
+    COMPUTED,
+    DEFAULTS,
+    INSTANCE_AVAILABILITY,
+    RETRIEVE_URL,
+    SPECIFIC_CHARACTER_SET,
+    UNIQUE_KEYS,
+    Level,
+    Path,
+    level_of,
+)
+from lamella.archive.matching import Attributes, resolve_tag
+from lamella.archive.query import Query, parse_attribute
+
+Shaper = Callable[[Attributes, Mapping[str, int], str | None], dict[str, Any]]
+Tree = dict[str, Any]
+"""Tag → None (all of the attribute) or the tree of what to keep in a sequence's items."""
+
+ONLINE = "ONLINE"
+
+
+def shape_result(
+    attributes: Attributes,
+    query: Query,
+    counts: Mapping[str, int] | None = None,
+    retrieve_url: str | None = None,
+) -> dict[str, Any]:
+    """Return the result for one match as DICOM JSON, tags ascending.
+
+    Args:
+        attributes: DICOM JSON of the match (`Row.attributes`, or an instance's document).
+        query: The query that it matches.
+        counts: Tag of a count (Number of Study Related Instances, …) → its value.
+        retrieve_url: Absolute URL of the match, if it can be retrieved.
+    """
+    return build_shaper(query)(attributes, counts or {}, retrieve_url)
+
+
+@lru_cache(maxsize=256)
+def build_shaper(query: Query) -> Shaper:
+    """Return `shape_result` for one query as a function of attributes, counts and URL."""
+    wanted, empties = _plan(query)
+    private = _plan_private(query)
+
+    def shape(
+        attributes: Attributes, counts: Mapping[str, int], retrieve_url: str | None
+    ) -> dict[str, Any]:
+        known = _compute(counts, retrieve_url)
+        result = dict(empties)
+        if query.include_all:
+            result |= {tag: attributes[tag] for tag in attributes if level_of(tag) <= query.level}
+        for tag, tree in wanted.items():
+            element = known.get(tag) or attributes.get(tag)
+            if element is not None and not (query.include_all and tag in result and tree):
+                result[tag] = element if tree is None else _prune(element, tree)
+        result |= _take_private(attributes, private)
+        return dict(sorted(result.items()))
+
+    return shape
+
+
+def _plan(query: Query) -> tuple[Tree, dict[str, Any]]:
+    """Return what to take, and what to return empty where it is unknown."""
+    top = min(query.level, Level.STUDY)
+    paths: set[Path] = {(UNIQUE_KEYS[level],) for level in Level if top <= level <= query.level}
+    if query.with_defaults:
+        paths.add((SPECIFIC_CHARACTER_SET,))
+    empties: dict[str, Any] = {}
+    for level in query.default_levels:
+        paths |= set(DEFAULTS[level])
+        empties |= {path[0]: {"vr": vr} for path, vr in DEFAULTS[level].items() if vr}
+    asked = query.include | {key.path for key in query.keys}
+    asked = {path for path in asked if level_of(path[0]) <= query.level and not _is_odd(path[0])}
+    if not query.with_defaults:
+        empties |= {path[0]: {"vr": _vr_of(path[:1])} for path in asked}
+    return _grow_tree(paths | asked), empties
+
+
+def _is_odd(tag: str) -> bool:
+    return int(tag[3], 16) % 2 == 1
+
+
+def _vr_of(path: Path) -> str:
+    attribute = parse_attribute(".".join(path))
+    return attribute.vr if attribute else "UN"
+
+
+def _grow_tree(paths: Iterable[Path]) -> Tree:
+    tree: Tree = {}
+    for path in sorted(paths, key=len):  # the whole of a sequence before parts of it
+        place = tree
+        for tag in path[:-1]:
+            below = place.setdefault(tag, {})
+            if below is None:
+                break
+            place = below
+        else:
+            place[path[-1]] = None
+    return tree
+
+
+def _plan_private(query: Query) -> list[tuple[str, str]]:
+    creators = dict(query.creators)
+    tags = {path[0] for path in query.include if len(path) == 1}
+    tags |= {key.path[0] for key in query.keys if key.creator is not None}
+    found = []
+    for tag in sorted(tags):
+        creator = creators.get(tag[:4] + "00" + tag[4:6])
+        if creator is not None and tag[4:6] != "00" and level_of(tag) <= query.level:
+            found.append((tag, creator))
+    return found
+
+
+def _take_private(attributes: Attributes, private: list[tuple[str, str]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for tag, creator in private:
+        held = resolve_tag(attributes, tag, creator)
+        if held is not None and held in attributes:
+            block = held[:4] + "00" + held[4:6]
+            found |= {block: attributes[block], held: attributes[held]}
+    return found
+
+
+def _compute(counts: Mapping[str, int], retrieve_url: str | None) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        tag: {"vr": "IS", "Value": [count]} for tag, count in counts.items() if tag in COMPUTED
+    }
+    known[INSTANCE_AVAILABILITY] = {"vr": "CS", "Value": [ONLINE]}
+    if retrieve_url is not None:
+        known[RETRIEVE_URL] = {"vr": "UR", "Value": [retrieve_url]}
+    return known
+
+
+def _prune(element: Mapping[str, Any], tree: Tree) -> Mapping[str, Any]:
+    items = [
+        {
+            tag: item[tag] if below is None else _prune(item[tag], below)
+            for tag, below in sorted(tree.items())
+            if tag in item
+        }
+        for item in element.get("Value", ())
+        if item
+    ]
+    return {"vr": element["vr"], "Value": items} if items else {"vr": element["vr"]}
