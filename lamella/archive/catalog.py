@@ -171,9 +171,9 @@ def intern_study(
     Raises:
         InvalidInstance: The attributes have no Study Instance UID.
     """
-    study_uid = _require(attributes, STUDY_INSTANCE_UID, "Study Instance UID")
-    identity = study_row.c.study_uid == study_uid
-    return _intern(conn, study_row, dataset_id, identity, attributes, allocate, _study_columns)
+    values = make_study_values(attributes)
+    identity = study_row.c.study_uid == values["study_uid"]
+    return _intern(conn, study_row, dataset_id, identity, values, allocate)
 
 
 def intern_series(
@@ -189,10 +189,35 @@ def intern_series(
     Raises:
         InvalidInstance: The attributes have no Series or no Study Instance UID.
     """
+    values = make_series_values(attributes)
+    identity = series_row.c.series_uid == values["series_uid"]
+    return _intern(conn, series_row, dataset_id, identity, values, allocate)
+
+
+def make_study_values(attributes: Attributes) -> dict[str, Any]:
+    """Return what a study row holds besides dataset and row id: a function of its attributes.
+
+    Raises:
+        InvalidInstance: The attributes have no Study Instance UID.
+    """
     _require(attributes, STUDY_INSTANCE_UID, "Study Instance UID")
-    series_uid = _require(attributes, SERIES_INSTANCE_UID, "Series Instance UID")
-    identity = series_row.c.series_uid == series_uid
-    return _intern(conn, series_row, dataset_id, identity, attributes, allocate, _series_columns)
+    return {**_seal(attributes), **_study_columns(attributes)}
+
+
+def make_series_values(attributes: Attributes) -> dict[str, Any]:
+    """Return what a series row holds besides dataset and row id: a function of its attributes.
+
+    Raises:
+        InvalidInstance: The attributes have no Series or no Study Instance UID.
+    """
+    _require(attributes, STUDY_INSTANCE_UID, "Study Instance UID")
+    _require(attributes, SERIES_INSTANCE_UID, "Series Instance UID")
+    return {**_seal(attributes), **_series_columns(attributes)}
+
+
+def _seal(attributes: Attributes) -> dict[str, bytes]:
+    data = msgspec.json.encode(attributes, order="deterministic")
+    return {"digest": hashlib.sha256(data).digest(), "attributes": data}
 
 
 def decode_attributes(data: bytes) -> dict[str, Any]:
@@ -206,29 +231,18 @@ def _intern(
     table: sa.Table,
     dataset_id: int,
     identity: sa.ColumnElement[bool],
-    attributes: Mapping[str, Any],
+    values: Mapping[str, Any],
     allocate: Callable[[], int],
-    columns: Callable[[Attributes], dict[str, str]],
 ) -> int:
-    data = msgspec.json.encode(attributes, order="deterministic")
-    digest = hashlib.sha256(data).digest()
     known = conn.scalar(
         sa.select(table.c.row_id).where(
-            table.c.dataset_id == dataset_id, identity, table.c.digest == digest
+            table.c.dataset_id == dataset_id, identity, table.c.digest == values["digest"]
         )
     )
     if known is not None:
         return int(known)
     row_id = allocate()
-    conn.execute(
-        table.insert().values(
-            dataset_id=dataset_id,
-            row_id=row_id,
-            digest=digest,
-            attributes=data,
-            **columns(attributes),
-        )
-    )
+    conn.execute(table.insert().values(dataset_id=dataset_id, row_id=row_id, **values))
     return row_id
 
 

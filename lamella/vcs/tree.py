@@ -29,6 +29,9 @@ from lamella.vcs.trie import Difference, Level, Trie
 
 __all__ = [
     "EMPTY_ROOT",
+    "INSTANCES_LEVEL",
+    "SERIES_LEVEL",
+    "STUDIES_LEVEL",
     "Change",
     "Entry",
     "InstanceKey",
@@ -120,9 +123,9 @@ def _summarize_study(_study_uid: str, study: Subtree) -> Summary:
     return msgspec.structs.replace(study.summary, first_sop_uid="")
 
 
-_INSTANCES: Final = Level(Entry, _summarize_instance)
-_SERIES: Final = Level(Subtree, _summarize_series)
-_STUDIES: Final = Level(Subtree, _summarize_study)
+INSTANCES_LEVEL: Final = Level(Entry, _summarize_instance)
+SERIES_LEVEL: Final = Level(Subtree, _summarize_series)
+STUDIES_LEVEL: Final = Level(Subtree, _summarize_study)
 
 
 class Tree:
@@ -138,9 +141,9 @@ class Tree:
     def __init__(self, nodes: NodeReader, root: bytes = EMPTY_ROOT) -> None:
         self.root = root
         self._nodes = nodes
-        self._studies = Trie(nodes, _STUDIES)
-        self._series = Trie(nodes, _SERIES)
-        self._instances = Trie(nodes, _INSTANCES)
+        self._studies = Trie(nodes, STUDIES_LEVEL)
+        self._series = Trie(nodes, SERIES_LEVEL)
+        self._instances = Trie(nodes, INSTANCES_LEVEL)
 
     def find_study(self, study_uid: str) -> Subtree | None:
         """Return a study's node and summary, or None."""
