@@ -119,8 +119,10 @@ class Intake:
         """
         _touch(connection, sorted(self._known), now_us)
         self._record_packs(connection, now_us)
-        rows = [_instance_row(dataset_id, key, facts, now_us) for key, facts in self._facts.items()]
-        documents = [_derived_row(dataset_id, key, facts) for key, facts in self._facts.items()]
+        rows = [
+            make_instance_row(dataset_id, key, facts, now_us) for key, facts in self._facts.items()
+        ]
+        documents = [make_derived_row(dataset_id, key, facts) for key, facts in self._facts.items()]
         insert_missing(connection, instance, rows)
         insert_missing(connection, derived, documents)
 
@@ -237,9 +239,10 @@ def _touch(connection: sa.Connection, digests: Sequence[bytes], now_us: int) -> 
             raise OutOfResources("Stored bytes were collected meanwhile: send again.")
 
 
-def _instance_row(
+def make_instance_row(
     dataset_id: int, key: bytes, facts: InstanceFacts, now_us: int
 ) -> dict[str, object]:
+    """Return the row of `instance` for these facts."""
     segments = [(segment.digest, segment.length) for segment in facts.segments]
     return {
         "dataset_id": dataset_id,
@@ -259,7 +262,8 @@ def _instance_row(
     }
 
 
-def _derived_row(dataset_id: int, key: bytes, facts: InstanceFacts) -> dict[str, object]:
+def make_derived_row(dataset_id: int, key: bytes, facts: InstanceFacts) -> dict[str, object]:
+    """Return the row of `derived` for these facts."""
     return {
         "dataset_id": dataset_id,
         "key": key,
