@@ -1,0 +1,76 @@
+"""Zip archives as a source of files, with a bound on what they may unpack to."""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+MAX_RATIO = 200
+"""Whole archives of real studies unpack to 2 to 10 times their size, one of blank images to
+some hundred; nested bombs reach millions."""
+
+FREE_BYTES = 1 << 30
+"""What any archive may unpack to, however small it is."""
+
+READ_ERRORS = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises on archives that are damaged, encrypted or beyond it."""
+
+_ENCRYPTED = 0x1
+
+
+def is_zip(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a zip archive.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(4) in SIGNATURES
+
+
+def open_archive_file(path: Path) -> zipfile.ZipFile | str:
+    """Open a zip archive, or return the reason why that cannot be done."""
+    try:
+        return zipfile.ZipFile(path)
+    except READ_ERRORS:
+        return "It is not a readable zip archive."
+
+
+def list_members(
+    archive: zipfile.ZipFile, size_bytes: int
+) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    """Yield files of an archive in order of their names, each with a reason not to read it.
+
+    `zipfile` never reads more of a member than its directory entry declares, so the sum of
+    these sizes bounds what reading can cost.
+
+    Args:
+        archive: The archive.
+        size_bytes: Its own length.
+    """
+    left_bytes = FREE_BYTES + MAX_RATIO * size_bytes
+    for member in sorted(archive.infolist(), key=lambda info: info.filename):
+        if member.is_dir():
+            continue
+        left_bytes -= member.file_size
+        if member.flag_bits & _ENCRYPTED:
+            yield member, "It is encrypted."
+        elif left_bytes < 0:
+            yield member, f"The archive unpacks to more than {MAX_RATIO} times its size."
+        else:
+            yield member, ""
