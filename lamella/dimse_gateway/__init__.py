@@ -1,0 +1,17 @@
+"""The DIMSE door: modalities and PACS push here; the called AE title says where it lands.
+
+    gateway.py      starts and stops the door, commits what associations stored
+    server.py       accepts connections
+    association.py  one association: its reactor, its negotiation, the services it offers
+    transport.py    PDUs: from the socket to messages, without needless copies or polling
+    reception.py    messages: where a C-STORE's bytes turn off towards the archive
+    delivery.py     bytes of one instance, from an association's thread to the archive's intake
+    depot.py        what one association stores, and its commits
+    negotiation.py  which SOP classes and transfer syntaxes are accepted
+    commands.py     command sets of C-STORE, read and written
+    part10.py       the file meta information that is put before a received data set
+    ae_titles.py    called AE titles and what they stand for
+
+The upper layer protocol is pynetdicom's; its classes are subclassed where it polls, copies or
+trusts more than a server of many associations can.
+"""

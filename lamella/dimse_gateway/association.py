@@ -1,0 +1,258 @@
+"""One association: who may have it, what it may do, and what becomes visible when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Protocol, TypeVar
+
+from pynetdicom import evt
+from pynetdicom._globals import MODE_ACCEPTOR
+from pynetdicom.acse import ACSE
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
+
+from lamella.archive.installation import Archive
+from lamella.dimse_gateway.ae_titles import AeTarget
+from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_response
+from lamella.dimse_gateway.delivery import Delivery
+from lamella.dimse_gateway.depot import Depot
+from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
+from lamella.dimse_gateway.part10 import build_file_meta
+from lamella.dimse_gateway.reception import Reception, StoreRequest
+from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
+from lamella.errors import SopClassNotSupported
+
+LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RELEASE_PATIENCE_S = 10.0  # peers wait some 30 s for an answer to their release
+_LAST_COMMAND = b"\x03"
+
+
+class House(Protocol):
+    """What an association needs of the gateway it belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    archive: Archive
+
+    async def admit(self, called_ae_title: str, calling_ae_title: str) -> AeTarget | Rejection:
+        """Return where an association lands, or why it is rejected."""
+        ...
+
+    def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:
+        """Return the depot of a new association."""
+        ...
+
+    async def close_depot(self, depot: Depot) -> None:
+        """Commit what is in a depot whose association is over."""
+        ...
+
+
+class Rejection(tuple[int, int, int]):
+    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
+
+    __slots__ = ()
+
+
+CALLING_AE_TITLE_NOT_RECOGNIZED = Rejection((0x01, 0x01, 0x03))
+CALLED_AE_TITLE_NOT_RECOGNIZED = Rejection((0x01, 0x01, 0x07))
+TEMPORARY_CONGESTION = Rejection((0x02, 0x03, 0x01))
+
+
+class Admission(ACSE):  # type: ignore[misc]
+    """Association control of one association."""
+
+    def negotiate_association(self) -> None:
+        """Admit the requestor and agree on contexts, or reject it."""
+        rejection = self.assoc.seek_admission()
+        if rejection is not None:
+            self.send_reject(*rejection)
+            evt.trigger(self.assoc, evt.EVT_REJECTED, {})
+            self.assoc.kill()
+            return
+        super().negotiate_association()
+
+    def send_accept(self) -> None:
+        """Accept, with the outcome of our own negotiation."""
+        outcomes = negotiate(self.requestor.primitive.presentation_context_definition_list)
+        accepted = {cx.context_id: cx for cx in outcomes if cx.result == ACCEPTED}
+        self.assoc._accepted_cx = accepted
+        self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
+        super().send_accept()
+
+
+class GatewayAssociation(Association):  # type: ignore[misc]
+    """An association that peers requested; a thread of its own runs it.
+
+    Attributes:
+        depot: What it stores; None before it is admitted.
+    """
+
+    is_established: bool
+
+    def __init__(self, ae: ApplicationEntity, house: House) -> None:
+        self._wake = threading.Event()
+        super().__init__(ae, MODE_ACCEPTOR)
+        self.depot: Depot | None = None
+        self._house = house
+        self.acse = Admission(self)
+        self.dul = GatewayProvider(self)
+        self.dimse = Reception(self, self._open_delivery)
+        self.acse_timeout = ae.acse_timeout
+        self.network_timeout = ae.network_timeout
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the peer is in the middle of something."""
+        return bool(self.dimse.is_receiving) or not self.dimse.msg_queue.empty()
+
+    @property
+    def calling_ae_title(self) -> str:
+        """Who called, as it named itself."""
+        return str(self.requestor.primitive.calling_ae_title).strip()
+
+    def wake(self) -> None:
+        """Let the association's thread look at its queues, from any thread."""
+        self._wake.set()
+
+    def seek_admission(self) -> Rejection | None:
+        """Ask the gateway whether this association may be; None if it may."""
+        called = str(self.requestor.primitive.called_ae_title).strip()
+        try:
+            target = self._ask(self._house.admit(called, self.calling_ae_title))
+        except Exception:
+            LOGGER.exception("An association could not be judged")
+            return TEMPORARY_CONGESTION
+        if isinstance(target, Rejection):
+            return target
+        self.depot = self._house.open_depot(target, self.calling_ae_title)
+        return None
+
+    def run_reactor(self) -> None:
+        """Run the association from its request to its end, and commit what it stored."""
+        try:
+            super().run_reactor()
+        except Exception:
+            LOGGER.exception("An association broke down")
+        finally:
+            self._end_provider()
+            for delivery in self.dimse.take_unfinished():
+                self._ask(delivery.abandon())
+            if self.depot is not None:
+                self._submit(self._house.close_depot(self.depot))
+
+    def cut_off(self) -> None:
+        """Abort from any thread, without waiting for the end of it."""
+        self.abort(block=False)
+
+    def hang_up(self) -> None:
+        """Close the connection on a peer that an abort does not reach."""
+        self.dul.socket.hang_up()
+
+    def _run_reactor(self) -> None:
+        self._is_paused = False
+        while not self._kill:
+            self._wake.wait(POLL_TIMEOUT_S)
+            self._wake.clear()
+            self._is_paused = True
+            self._reactor_checkpoint.wait()
+            self._is_paused = False
+            self._serve_messages()
+            if self._has_ended():
+                self.kill()
+                return
+
+    def _serve_messages(self) -> None:
+        while not self._kill:
+            context_id, message = self.dimse.get_msg(block=False)
+            if message is None:
+                return
+            self._serve_request(message, context_id)
+            self.dul._idle_timer.restart()  # our own work is not the peer's silence
+
+    def _has_ended(self) -> bool:
+        if self.is_established and self.acse.is_release_requested():
+            self._answer_release()
+            return True
+        if self.acse.is_aborted():
+            self.dul.receive_pdu(wait=False)
+            self.is_aborted, self.is_established = True, False
+            evt.trigger(self, evt.EVT_ABORTED, {})
+            return True
+        if self.dul.has_ended:
+            return True
+        if self.dul.idle_timer_expired():
+            LOGGER.info("An association was silent for too long and is aborted")
+            self.abort()
+            return True
+        return False
+
+    def _end_provider(self) -> None:
+        """Make sure that the upper layer's thread ends, whatever state it is in."""
+        if self.dul.is_alive() and not self.dul.has_ended:
+            self.hang_up()
+        self.kill()
+
+    def _answer_release(self) -> None:
+        """Let what was stored be visible, if that is soon done, by the time the peer goes on."""
+        if self.depot is not None:
+            future = self._submit(self.depot.try_commit())
+            try:
+                future.result(RELEASE_PATIENCE_S)
+            except FutureTimeoutError:
+                LOGGER.warning("A commit takes long: the association is released before it ends")
+        self.acse.send_release(is_response=True)
+        self.is_released, self.is_established = True, False
+        evt.trigger(self, evt.EVT_RELEASED, {})
+
+    def _serve_request(self, msg: Any, context_id: int) -> None:
+        if not isinstance(msg, StoreRequest):
+            super()._serve_request(msg, context_id)
+            return
+        context: PresentationContext = self._accepted_cx[context_id]
+        if is_storage_class(str(context.abstract_syntax)) and self.depot is not None:
+            answer = self._ask(self.depot.take(msg.command, msg.delivery))
+        else:
+            self._ask(msg.delivery.abandon())
+            status = SopClassNotSupported.dimse_status
+            answer = Answer(status, "This presentation context is not for storage.")
+        self._send_answer(msg.command, answer, context_id)
+
+    def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:
+        self.dimse.outstanding -= 1
+        encoded = build_store_response(command, answer)
+        longest = self.dimse.maximum_pdu_size - 6
+        step = longest if longest > 0 else len(encoded)
+        for start in range(0, len(encoded), step):
+            end = start + step
+            control = b"\x01" if end < len(encoded) else _LAST_COMMAND
+            primitive = P_DATA()
+            primitive.presentation_data_value_list.append(
+                (context_id, control + encoded[start:end])
+            )
+            self.dul.send_pdu(primitive)
+
+    def _open_delivery(self, command: StoreCommand, context_id: int) -> Delivery:
+        context: PresentationContext = self._accepted_cx[context_id]
+        head = build_file_meta(
+            command.sop_class_uid,
+            command.sop_instance_uid,
+            str(context.transfer_syntax[0]),
+            self.calling_ae_title,
+        )
+        return Delivery(self._house.archive, self._house.loop, head)
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._house.loop)
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run work on the event loop and wait for it."""
+        return self._submit(work).result()

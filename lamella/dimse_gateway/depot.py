@@ -1,0 +1,157 @@
+"""What one association stores: each instance durable before it is answered, then one commit.
+
+    received ──take──▶ staged in the depot's session ──commit──▶ visible
+
+A depot commits when its association ends, after a time of quiet, every so many instances, and
+before the same association queries. Whatever a failed commit leaves behind stays staged and is
+committed later, by this gateway or by the server's sweep of abandoned sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import sqlalchemy as sa
+
+from lamella.archive.instances import Received
+from lamella.dimse_gateway.ae_titles import AeTarget
+from lamella.dimse_gateway.commands import Answer, StoreCommand
+from lamella.dimse_gateway.delivery import Delivery
+from lamella.errors import (
+    LamellaError,
+    ReadOnlyRevision,
+    RevisionNotFound,
+    SopClassMismatch,
+)
+from lamella.vcs.commits import commit_session
+from lamella.vcs.judgement import Judgement, Verdict
+from lamella.vcs.refs import find_dataset
+from lamella.vcs.repository import Repository
+from lamella.vcs.revision import resolve
+from lamella.vcs.staging import Session, stage_judged
+
+LOGGER = logging.getLogger(__name__)
+
+SUCCESS = 0x0000
+DUPLICATE_SOP_INSTANCE = 0x0111
+PROCESSING_FAILURE = 0x0110
+COMMIT_INSTANCES = 2000
+
+
+class Depot:
+    """The storage side of one association; its coroutines run on the event loop.
+
+    Attributes:
+        changed_at: When something was last stored or tried, on the monotonic clock.
+        is_closed: Whether the association is over.
+    """
+
+    def __init__(self, repository: Repository, target: AeTarget, calling_ae_title: str) -> None:
+        self.changed_at = time.monotonic()
+        self.is_closed = False
+        self._repository = repository
+        self._target = target
+        self._author = f"dimse:{calling_ae_title}"
+        self._session: Session | None = None
+        self._count = 0
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return self._session is None
+
+    async def take(self, command: StoreCommand, delivery: Delivery) -> Answer:
+        """Store one instance; success means that it survives a power cut."""
+        try:
+            received = await delivery.receive()
+            try:
+                _check_identity(command, received)
+            except SopClassMismatch:
+                delivery.intake.close()
+                raise
+            judgement = await self._stage(delivery, received)
+        except LamellaError as error:
+            return Answer(error.dimse_status, error.detail)
+        except Exception:
+            LOGGER.exception("Instance %s could not be stored", command.sop_instance_uid)
+            return Answer(PROCESSING_FAILURE, "The instance could not be stored.")
+        if judgement.verdict is Verdict.CONFLICT:
+            return Answer(DUPLICATE_SOP_INSTANCE, judgement.reason)
+        return Answer(SUCCESS)
+
+    async def commit(self) -> None:
+        """Commit what is staged.
+
+        Raises:
+            LamellaError: It stays staged, for a later attempt.
+        """
+        async with self._lock:
+            await self._commit()
+
+    async def try_commit(self) -> bool:
+        """Commit what is staged; return whether that went well."""
+        try:
+            await self.commit()
+        except LamellaError as error:
+            LOGGER.warning("A commit of %s has to wait: %s", self._author, error.detail)
+        except Exception:
+            LOGGER.exception("A commit of %s has to wait", self._author)
+        self.changed_at = time.monotonic()
+        return self.is_empty
+
+    async def _stage(self, delivery: Delivery, received: Received) -> Judgement:
+        async with self._lock:
+            try:
+                session = self._session or await self._open_session()
+            except BaseException:
+                delivery.intake.close()
+                raise
+            self._session = session
+            judgement = await stage_judged(self._repository, session, delivery.intake, received)
+            self.changed_at = time.monotonic()
+            if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
+                self._count += 1
+        if self._count and self._count % COMMIT_INSTANCES == 0:
+            await self.try_commit()
+        return judgement
+
+    async def _open_session(self) -> Session:
+        target, author = self._target, self._author
+
+        def find(connection: sa.Connection) -> Session:
+            dataset = find_dataset(connection, target.dataset)
+            branch = resolve(connection, dataset, target.revision).branch
+            if branch is None:
+                raise ReadOnlyRevision("This AE title stands for a frozen revision.")
+            return Session(dataset, branch, "store", author)
+
+        return await self._repository.archive.database.read(find)
+
+    async def _commit(self) -> None:
+        if self._session is None:
+            return
+        try:
+            await commit_session(self._repository, self._session)
+        except RevisionNotFound as error:
+            # Nothing can be done here: the sweep queues what was staged for a person.
+            LOGGER.warning("What %s stored has no branch any more: %s", self._author, error.detail)
+        self._session, self._count = None, 0
+
+
+def _check_identity(command: StoreCommand, received: Received) -> None:
+    """Refuse a data set that is not what its command announced.
+
+    Raises:
+        SopClassMismatch: SOP Instance UID or SOP Class UID differ.
+
+    Source:
+        PS3.4 Table B.2-1 (0xA9xx: data set does not match SOP class).
+    """
+    facts = received.facts
+    if facts.sop_uid != command.sop_instance_uid:
+        raise SopClassMismatch("SOP Instance UIDs of command and data set differ.")
+    if facts.sop_class_uid and facts.sop_class_uid != command.sop_class_uid:
+        raise SopClassMismatch("SOP Class UIDs of command and data set differ.")

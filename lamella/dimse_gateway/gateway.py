@@ -1,0 +1,156 @@
+"""Starts and stops the DIMSE door within the server's process, and commits what came in.
+
+pynetdicom's threads receive; whatever touches the archive runs on the server's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from lamella.archive.installation import Archive
+from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, ConfiguredAeTitles
+from lamella.dimse_gateway.association import (
+    CALLED_AE_TITLE_NOT_RECOGNIZED,
+    CALLING_AE_TITLE_NOT_RECOGNIZED,
+    GatewayAssociation,
+    Rejection,
+)
+from lamella.dimse_gateway.depot import Depot
+from lamella.dimse_gateway.server import GatewayServer
+from lamella.errors import InvalidRequest, OutOfResources
+from lamella.settings import Address, Settings
+from lamella.vcs.repository import Repository
+
+LOGGER = logging.getLogger(__name__)
+
+QUIET_S = 5.0
+STOP_TIMEOUT_S = 10.0
+HANG_UP_S = 2.0  # how long an abort may take before the connection is closed on it
+IDLE_S = 0.5  # how long an association does nothing before a stop takes it for idle
+
+
+class Gateway:
+    """The DIMSE door of one server.
+
+    Attributes:
+        loop: Where everything that touches the archive runs.
+        archive: Where instances go.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        ae_titles: AeTitles | None = None,
+        quiet_s: float = QUIET_S,
+    ) -> None:
+        self.loop = loop
+        self.archive: Archive = repository.archive
+        self._repository = repository
+        self._settings = settings
+        self._ae_titles = ae_titles or ConfiguredAeTitles(settings)
+        self._quiet_s = quiet_s
+        self._depots: set[Depot] = set()
+        self._server: GatewayServer | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Bind and begin to accept; return where, with the port that was really bound.
+
+        Raises:
+            InvalidRequest: DIMSE is off in the settings.
+            OutOfResources: The address cannot be bound.
+        """
+        address = self._settings.dimse_address
+        if address is None:
+            raise InvalidRequest("DIMSE is off: there is nothing to start.")
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs peers' values
+        try:
+            server = GatewayServer(address.host, address.port, self._settings.aet.strip(), self)
+        except OSError as error:
+            raise OutOfResources(f"DIMSE cannot listen on {address}: {error.strerror}.") from error
+        self._server = server
+        self._watch = asyncio.create_task(self._commit_quiet())
+        server.start()
+        return Address(address.host, int(server.server_address[1]))
+
+    async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Accept no more, let associations finish what they have, and commit it.
+
+        Args:
+            timeout_s: After this, associations that still send are aborted; what was
+                acknowledged is kept.
+        """
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await asyncio.to_thread(server.stop)
+        await self._drain(server, timeout_s)
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        for depot in list(self._depots):
+            await depot.try_commit()
+        self._depots.clear()
+
+    async def commit_association(self, association: GatewayAssociation) -> None:
+        """Commit what an association has stored so far, so that its own query finds it.
+
+        Raises:
+            LamellaError: It could not be committed, and stays staged.
+        """
+        if association.depot is not None:
+            await association.depot.commit()
+
+    async def admit(self, called_ae_title: str, calling_ae_title: str) -> AeTarget | Rejection:
+        """Return where an association lands, or why it is rejected."""
+        allowed = self._settings.allowed_calling_aets
+        if allowed and calling_ae_title.strip() not in allowed:
+            return CALLING_AE_TITLE_NOT_RECOGNIZED
+        target = await self._ae_titles.resolve_ae_title(called_ae_title)
+        return CALLED_AE_TITLE_NOT_RECOGNIZED if target is None else target
+
+    def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:
+        """Return the depot of a new association."""
+        depot = Depot(self._repository, target, calling_ae_title)
+        self.loop.call_soon_threadsafe(self._depots.add, depot)
+        return depot
+
+    async def close_depot(self, depot: Depot) -> None:
+        """Commit what is in a depot whose association is over; if that fails, try again later."""
+        depot.is_closed = True
+        if await depot.try_commit():
+            self._depots.discard(depot)
+
+    async def _commit_quiet(self) -> None:
+        """Commit, now and then, what associations that fell silent have stored."""
+        while True:
+            await asyncio.sleep(min(1.0, self._quiet_s / 4))
+            quiet_since = time.monotonic() - self._quiet_s
+            for depot in list(self._depots):
+                if depot.changed_at > quiet_since or depot.is_empty:
+                    continue
+                if await depot.try_commit() and depot.is_closed:
+                    self._depots.discard(depot)
+
+    async def _drain(self, server: GatewayServer, timeout_s: float) -> None:
+        """Wait until associations are over; abort idle ones at once, others in the end."""
+        deadline = time.monotonic() + timeout_s
+        busy_at: dict[GatewayAssociation, float] = {}
+        while associations := server.associations:
+            now = time.monotonic()
+            for association in associations:
+                if association.is_busy or association not in busy_at:
+                    busy_at[association] = now
+                if now > deadline or now - busy_at[association] > min(IDLE_S, timeout_s):
+                    association.cut_off()
+                if now > deadline + HANG_UP_S:
+                    association.hang_up()
+            if now > deadline + 2 * HANG_UP_S:
+                LOGGER.warning("%d associations did not end and are left", len(associations))
+                return
+            await asyncio.sleep(0.02)

@@ -1,0 +1,91 @@
+"""Which presentation contexts are accepted: storage of anything, in the sender's own syntax.
+
+Each context gets the first transfer syntax that its proposal names and that can be stored, so
+that files arrive as they lie at the sender's. SOP classes that no list knows (private, newer
+than this version) are taken for storage, as long as they are not known to be something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import UID_dictionary as uid_dictionary
+from pynetdicom import ALL_TRANSFER_SYNTAXES
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
+
+ACCEPTED = 0x00
+ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03
+TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x04
+
+_REAL_TIME_VIDEO = "1.2.840.10008.1.2.7."  # SMPTE ST 2110: streams, never stored as instances
+_MORE_SYNTAXES = (
+    "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed Explicit VR Little Endian
+    "1.2.840.10008.1.2.4.94",  # JPIP Referenced
+    "1.2.840.10008.1.2.4.95",  # JPIP Referenced Deflate
+    "1.2.840.10008.1.2.4.110",  # JPEG XL Lossless
+    "1.2.840.10008.1.2.4.111",  # JPEG XL JPEG Recompression
+    "1.2.840.10008.1.2.4.112",  # JPEG XL
+    "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
+    *(f"1.2.840.10008.1.2.4.{process}" for process in range(50, 67)),  # JPEG, retired ones too
+)
+
+TRANSFER_SYNTAX_UIDS = frozenset(
+    str(uid)
+    for uid in (*AllTransferSyntaxes, *ALL_TRANSFER_SYNTAXES, *_MORE_SYNTAXES)
+    if not str(uid).startswith(_REAL_TIME_VIDEO)
+)
+STORAGE_CLASS_UIDS = frozenset(str(uid) for uid in _STORAGE_CLASSES.values())
+
+
+def is_storage_class(sop_class_uid: str) -> bool:
+    """Tell whether a SOP class is, or may be, one whose instances are stored.
+
+    Retired storage classes, and those newer than the dictionaries, count as such by their
+    names or by being unknown.
+    """
+    if sop_class_uid in STORAGE_CLASS_UIDS:
+        return True
+    known = uid_dictionary.get(sop_class_uid)
+    return known is None or (known[1] == "SOP Class" and "Storage" in _name_kind(known[0]))
+
+
+def negotiate(proposed: Sequence[PresentationContext]) -> list[PresentationContext]:
+    """Return the outcome for each proposed context, by ascending context ID.
+
+    Source:
+        PS3.8 §9.3.3.2 (results); PS3.7 §D.3.2.
+    """
+    outcomes = [_judge_context(context) for context in proposed]
+    return sorted(outcomes, key=lambda context: int(context.context_id))
+
+
+def _judge_context(proposed: PresentationContext) -> PresentationContext:
+    context = PresentationContext()
+    context.context_id = proposed.context_id
+    context.abstract_syntax = proposed.abstract_syntax
+    accepted = _find_syntax(proposed.transfer_syntax)
+    syntaxes = proposed.transfer_syntax or [UID("1.2.840.10008.1.2")]
+    context.transfer_syntax = [accepted if accepted is not None else syntaxes[0]]
+    if not _offers_service(str(proposed.abstract_syntax)):
+        context.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
+    elif accepted is None:
+        context.result = TRANSFER_SYNTAXES_NOT_SUPPORTED
+    else:
+        context.result = ACCEPTED
+    context._as_scu, context._as_scp = False, True
+    return context
+
+
+def _find_syntax(proposed: Sequence[UID]) -> UID | None:
+    return next((uid for uid in proposed if str(uid) in TRANSFER_SYNTAX_UIDS), None)
+
+
+def _offers_service(abstract_syntax: str) -> bool:
+    return abstract_syntax == Verification or is_storage_class(abstract_syntax)
+
+
+def _name_kind(name: str) -> str:
+    """Leave out the services whose names say Storage and which store nothing."""
+    return "" if "Commitment" in name or "Media" in name else name

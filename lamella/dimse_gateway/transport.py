@@ -1,0 +1,226 @@
+"""PDUs between the socket and the association: bounded, woken by events, copied once.
+
+pynetdicom's provider looks every millisecond whether something is there, and reads 4 KiB at a
+time. With many associations that is most of what a server does, so here a thread sleeps in
+`poll` until the peer or its own side has something, and reads whole PDUs.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+LOGGER = logging.getLogger(__name__)
+
+MAXIMUM_PDU_BYTES = 256 << 10  # what peers are asked to keep to
+LONGEST_PDU_BYTES = 1 << 20  # what is read at all: the rest is junk, or somebody's attack
+POLL_TIMEOUT_S = 0.5  # how often timers are looked at while nothing happens
+
+_P_DATA_TF = 0x04
+_PDV_HEADER = struct.Struct(">IB")
+
+
+class DataPdu:
+    """A P-DATA-TF PDU whose values are views into the bytes that were read.
+
+    Source:
+        PS3.8 §9.3.5.
+    """
+
+    def __init__(self, encoded: bytearray) -> None:
+        self._values = list(_split_values(memoryview(encoded)))
+
+    def to_primitive(self) -> P_DATA:
+        """Return the indication for the DIMSE provider."""
+        primitive = P_DATA()
+        primitive._presentation_data_value_list = self._values
+        return primitive
+
+
+class WakingQueue(queue.Queue[Any]):
+    """A queue that tells someone who waits for more than this queue."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._wake_waiter = wake
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        super().put(item, block, timeout)
+        self._wake_waiter()
+
+
+class GatewaySocket(AssociationSocket):  # type: ignore[misc]
+    """The connection of one association.
+
+    Attributes:
+        timeout_s: How long a PDU that began may take to arrive, and a send to be taken.
+    """
+
+    def __init__(self, association: Any, client_socket: socket.socket, timeout_s: float) -> None:
+        super().__init__(association, client_socket=client_socket)
+        self.timeout_s = timeout_s
+        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client_socket.settimeout(timeout_s)
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._wake_reader, select.POLLIN)
+        self._poll.register(client_socket, select.POLLIN)
+        self._client_fd = client_socket.fileno()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; waits for that, a wake-up, or a moment."""
+        if self.socket is None or not self._is_connected or self.socket.fileno() < 0:
+            return False
+        waits = self.event_queue.empty() and self.provider_queue.empty()
+        ready = {fd for fd, _ in self._poll.poll(POLL_TIMEOUT_S * 1000 if waits else 0)}
+        if self._wake_reader.fileno() in ready:
+            self._drain()
+        return self._client_fd in ready
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read so many bytes, fewer only if the peer closes.
+
+        Raises:
+            OSError: They are too many, the connection broke, or the peer is too slow.
+        """
+        if self.socket is None:
+            raise OSError("The connection is closed.")
+        if nr_bytes > LONGEST_PDU_BYTES:
+            raise OSError(f"A PDU of {nr_bytes} bytes is longer than any that is read.")
+        buffer = bytearray(nr_bytes)
+        view, count = memoryview(buffer), 0
+        deadline = time.monotonic() + self.timeout_s
+        while count < nr_bytes:
+            received = self.socket.recv_into(view[count:])
+            if not received:
+                break
+            count += received
+            if count < nr_bytes and time.monotonic() > deadline:
+                raise TimeoutError("The peer began a PDU and did not finish it.")
+        view.release()
+        del buffer[count:]
+        return buffer
+
+    def wake(self) -> None:
+        """Let `ready` return at once, from any thread."""
+        try:
+            self._wake_writer.send(b"\0")
+        except OSError:
+            return  # full, which wakes as well, or closed, where nobody waits
+
+    def hang_up(self) -> None:
+        """End the connection from any thread; the provider's thread then closes it."""
+        sock = self.socket
+        if sock is None:
+            return
+        try:
+            sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            LOGGER.debug("The peer was gone before the connection was shut down.")
+
+    def release(self) -> None:
+        """Give back what only the provider's thread used, after that has ended."""
+        self._shutdown_socket()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _shutdown_socket(self) -> None:
+        self.hang_up()
+        if self.socket is not None:
+            self.socket.close()
+
+    def _drain(self) -> None:
+        try:
+            while len(self._wake_reader.recv(4096)) == 4096:
+                continue
+        except BlockingIOError:
+            return
+
+
+class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
+    """The upper layer of one association, in a thread that sleeps until something happens.
+
+    Attributes:
+        has_ended: Whether nothing will be sent or received any more.
+    """
+
+    def __init__(self, association: Any) -> None:
+        super().__init__(association)
+        self.daemon = True
+        self._run_loop_delay = 0  # `ready` waits instead
+        self.to_user_queue = WakingQueue(association.wake)
+        self.has_ended = False
+
+    def run_reactor(self) -> None:
+        """Run until the association is over; a peer's nonsense ends it, never the server."""
+        try:
+            super().run_reactor()
+        except Exception as error:  # noqa: BLE001  (peers may send anything)
+            LOGGER.warning(
+                "An association broke the upper layer protocol: %s", type(error).__name__
+            )
+            self.state_machine.current_state = "Sta1"
+            self._kill_thread = True
+        finally:
+            self.socket.release()
+            self.has_ended = True
+            self.assoc.wake()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Queue a primitive for sending, and wake the thread that sends."""
+        super().send_pdu(primitive)
+        self._wake_self()
+
+    def kill_dul(self) -> None:
+        """Let the thread end."""
+        super().kill_dul()
+        self._wake_self()
+
+    def stop_dul(self) -> bool:
+        """End the thread if its association is over; tell whether it was."""
+        if self.state_machine.current_state != "Sta1":
+            return False
+        self.kill_dul()
+        self.join()
+        return True
+
+    def _wake_self(self) -> None:
+        if self.socket is not None:
+            self.socket.wake()
+
+    def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
+        if bytestream[0] != _P_DATA_TF:
+            decoded: tuple[Any, str] = super()._decode_pdu(bytestream)
+            return decoded
+        return DataPdu(bytestream), "Evt10"
+
+
+def _split_values(pdu: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield (presentation context ID, value with its control header) of a P-DATA-TF PDU.
+
+    Raises:
+        ValueError: The lengths do not add up.
+    """
+    offset = 6
+    while offset < len(pdu):
+        if offset + 6 > len(pdu):
+            raise ValueError("A presentation data value is cut off.")
+        length, context_id = _PDV_HEADER.unpack_from(pdu, offset)
+        end = offset + 4 + length
+        if length < 2 or end > len(pdu):
+            raise ValueError("A presentation data value has a length that cannot be.")
+        yield context_id, pdu[offset + 5 : end]
+        offset = end
