@@ -53,6 +53,9 @@ SERIES_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
     "00080021": ("date", series_row.c.series_date),
     "00400244": ("date", series_row.c.step_start_date),
 }
+INDEXED: Final = frozenset({STUDY_INSTANCE_UID, "0020000E", "00080050", "00100010", "00100020"})
+"""Attributes whose columns have an index of their own."""
+
 ZONED: Final = frozenset({"00080020", "00080021", "00100030", "00400244"})
 """Dates that a time zone in the query may move to the next day or the one before."""
 
@@ -78,6 +81,26 @@ def narrow_studies(query: Query) -> list[Predicate]:
 def narrow_series(query: Query) -> list[Predicate]:
     """Return predicates over `series_row` for the query's keys."""
     return _narrow_keys(query, SERIES_COLUMNS)
+
+
+def is_selective(query: Query) -> bool:
+    """Tell whether some key is likely to leave few rows, by an index of its own."""
+    return any(
+        key.path[0] in INDEXED
+        and len(key.path) == 1
+        and _has_beginning(key.condition, query.fuzzy and key.vr == "PN")
+        for key in query.scope_keys()
+    )
+
+
+def _has_beginning(condition: Condition, fuzzy: bool) -> bool:
+    if isinstance(condition, AnyOf):
+        return all(_has_beginning(member, fuzzy) for member in condition.members)
+    if isinstance(condition, Wildcard):
+        return not fuzzy and not condition.pattern.startswith(("*", "?", "^", "="))
+    if isinstance(condition, Single):
+        return not fuzzy and not condition.value.startswith(("^", "="))
+    return isinstance(condition, UidList)
 
 
 def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, sa.Column[str]]]) -> list[Predicate]:
@@ -177,13 +200,13 @@ def _narrow_name(column: sa.Column[str], condition: Condition, fuzzy: bool) -> P
         return None
     if fuzzy:
         part = _longest("*".join(split_words(pattern)))
-        return sa.or_(_contains(column, part), study_row.c.patient_name_other != "")
+        return sa.or_(_contains(column, part), study_row.c.patient_name_other > "")
     groups = [normalize_group(group) for group in pattern.split("=")]
     if not groups[0]:
         return None
     family = _WILDCARDS.split(groups[0].split("^")[0])[0]
     here = _begins(column, fold(family)) if family else _contains(column, _longest_part(groups[0]))
-    return here if len(groups) > 1 else sa.or_(here, study_row.c.patient_name_other != "")
+    return here if len(groups) > 1 else sa.or_(here, study_row.c.patient_name_other > "")
 
 
 def _narrow_name_part(

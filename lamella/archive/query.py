@@ -235,7 +235,7 @@ def parse_attribute(text: str) -> Attribute | None:
     path: list[str] = []
     vr = ""
     for part in text.split("."):
-        if path and vr != "SQ":
+        if not part or (path and vr != "SQ"):
             return None
         tag = int(part, 16) if _TAG.fullmatch(part) else tag_for_keyword(part)
         found = _vr_of(tag) if tag else None

@@ -86,8 +86,8 @@ def _plan(query: Query) -> tuple[Tree, dict[str, Any]]:
     for level in query.default_levels:
         paths |= set(DEFAULTS[level])
         empties |= {path[0]: {"vr": vr} for path, vr in DEFAULTS[level].items() if vr}
-    asked = query.include | {key.path for key in query.keys}
-    asked = {path for path in asked if level_of(path[0]) <= query.level and not _is_odd(path[0])}
+    named = query.include | {key.path for key in query.keys}
+    asked = {path for path in named if level_of(path[0]) <= query.level and not _is_odd(path[0])}
     if not query.with_defaults:
         empties |= {path[0]: {"vr": _vr_of(path[:1])} for path in asked}
     return _grow_tree(paths | asked), empties
