@@ -38,5 +38,3 @@ class LeastRecent(Generic[K, V]):
             self._total += weight
             while self._total > self._limit and len(self._items) > 1:
                 self._total -= self._items.popitem(last=False)[1][1]
-
-

@@ -260,5 +260,3 @@ def _describe(outcomes: Sequence[Outcome]) -> str:
         if count:
             parts.append(f"{verb} {count} instance{'s' if count > 1 else ''}")
     return ", ".join(parts)
-
-

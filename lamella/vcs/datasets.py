@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from pyroaring import BitMap
 
-from lamella.archive.catalog import Visible, series_row, study_row
+from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import read_clock_us
+from lamella.archive.search import Visible
 from lamella.archive.tables import dataset, derived, instance
 from lamella.errors import AlreadyExists, Conflict, InvalidRequest
 from lamella.vcs.commit_object import Commit
@@ -24,9 +26,18 @@ from lamella.vcs.refs import (
     find_dataset,
     lock_dataset,
 )
-from lamella.vcs.tables import commit, conflict, node, place, ref, reflog, session, staged, visible_set
+from lamella.vcs.tables import (
+    commit,
+    conflict,
+    node,
+    place,
+    ref,
+    reflog,
+    session,
+    staged,
+    visible_set,
+)
 from lamella.vcs.visible import save_snapshot
-from pyroaring import BitMap
 
 
 def create_dataset(
@@ -102,9 +113,7 @@ def _make_first_commit(
     nodes = MemoryNodes()
     nodes.write(encode_node(EMPTY_LEAF))
     save_nodes(connection, dataset_id, nodes)
-    visible_id = save_snapshot(
-        connection, dataset_id, Visible(studies=BitMap(), series=BitMap())
-    )
+    visible_id = save_snapshot(connection, dataset_id, Visible(studies=BitMap(), series=BitMap()))
     first = Commit(
         tree=EMPTY_ROOT,
         parents=(),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from lamella.archive.upsert import insert_missing
 from lamella.errors import IntegrityError, RevisionNotFound
 from lamella.vcs.commit_object import Commit, compute_commit_id, decode_commit, encode_commit
 from lamella.vcs.nodes import MemoryNodes, compress
 from lamella.vcs.tables import commit, node
-from lamella.archive.upsert import insert_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,8 +138,9 @@ class Judge:
     def _is_removed(self, study_uid: str, series_uid: str) -> bool:
         """Tell whether all instances of a series are about to be deleted."""
         gone = {
-            sop for (s, e, sop), entry in self.changes.items() if (s, e) == (study_uid, series_uid)
-            and entry is None
+            sop
+            for (s, e, sop), entry in self.changes.items()
+            if (s, e) == (study_uid, series_uid) and entry is None
         }
         return bool(gone) and all(
             sop_uid in gone for sop_uid, _ in self._tree.instances(study_uid, series_uid)
@@ -150,9 +151,7 @@ class Judge:
         return load_instances(self._connection, self._dataset_id, [key])[key]
 
 
-def find_places(
-    connection: sa.Connection, dataset_id: int, sop_uid: str
-) -> list[tuple[str, str]]:
+def find_places(connection: sa.Connection, dataset_id: int, sop_uid: str) -> list[tuple[str, str]]:
     """Return where an instance is or ever was: (study, series); verify them in a view."""
     query = (
         sa.select(place.c.study_uid, place.c.series_uid)

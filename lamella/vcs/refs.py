@@ -186,9 +186,7 @@ def delete_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str)
     if kind == BRANCH:
         log_move(connection, dataset_id, name, found.commit_id, None, "delete")
     connection.execute(
-        sa.delete(ref).where(
-            ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name
-        )
+        sa.delete(ref).where(ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name)
     )
 
 

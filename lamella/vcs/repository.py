@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
-from lamella.archive.catalog import Visible
 from lamella.archive.installation import Archive
+from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
 from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, decompress, encode_node

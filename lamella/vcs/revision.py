@@ -1,7 +1,7 @@
 """Revisions: what a user types, and the commit it resolves to.
 
-    revision = base [ "@" instant | "~" N { "~" N } ]
-    base     = full commit id | tag | branch | commit id prefix of 8 or more, tried in this order
+revision = base [ "@" instant | "~" N { "~" N } ]
+base     = full commit id | tag | branch | commit id prefix of 8 or more, tried in this order
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import msgspec
 import sqlalchemy as sa
 
 from lamella.archive.catalog import (
-    Visible,
     intern_series,
     intern_study,
     series_attributes,
@@ -22,6 +21,7 @@ from lamella.archive.catalog import (
     study_attributes,
     study_row,
 )
+from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.stored import key_of_entry, load_documents
 from lamella.vcs.tree import StudyChange, Subtree, Tree
@@ -83,7 +83,7 @@ class RowKeeper:
         return old.entry(study, series, first) == new.entry(study, series, first)
 
     def _make_series_row(self, tree: Tree, study_uid: str, series_uid: str) -> tuple[int, str]:
-        series = tree.one_series(study_uid, series_uid)
+        series = tree.find_series(study_uid, series_uid)
         if series is None:
             raise IntegrityError(f"series {series_uid} is missing from its tree")
         document = self._read_first(tree, study_uid, series_uid, series.summary.first_sop_uid)
@@ -91,8 +91,10 @@ class RowKeeper:
         row_id = intern_series(self._connection, self._dataset_id, attributes, self._allocate)
         return row_id, _read_modality(attributes)
 
-    def _make_study_row(self, tree: Tree, study_uid: str, series: dict[str, tuple[int, str]]) -> int:
-        study = tree.study(study_uid)
+    def _make_study_row(
+        self, tree: Tree, study_uid: str, series: dict[str, tuple[int, str]]
+    ) -> int:
+        study = tree.find_study(study_uid)
         if study is None:
             raise IntegrityError(f"study {study_uid} is missing from its tree")
         first = study.summary.first_sop_uid

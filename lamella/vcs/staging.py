@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
 from lamella.archive.upsert import insert_missing
-from lamella.vcs.judgement import Judge, Judgement, Verdict
 from lamella.vcs.history import load_commit
+from lamella.vcs.judgement import Judge, Judgement, Verdict
 from lamella.vcs.refs import DatasetRow, read_head
 from lamella.vcs.repository import Repository
 from lamella.vcs.stored import StoredInstance, load_instances
@@ -50,7 +50,9 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
-async def stage(repository: Repository, work: Session, intake: Intake, received: Sequence[Received]) -> None:
+async def stage(
+    repository: Repository, work: Session, intake: Intake, received: Sequence[Received]
+) -> None:
     """Make what an intake took durable, and stage it, in one transaction.
 
     Raises:
@@ -63,7 +65,12 @@ async def stage(repository: Repository, work: Session, intake: Intake, received:
         intake.record(connection, work.dataset.id, now_us)
         connection.execute(
             sa.insert(staged),
-            [_stage_row(work, item.facts.study_uid, item.facts.series_uid, item.facts.sop_uid, item.key) for item in received],
+            [
+                _stage_row(
+                    work, item.facts.study_uid, item.facts.series_uid, item.facts.sop_uid, item.key
+                )
+                for item in received
+            ],
         )
 
     await _keep(repository, intake, record)
@@ -95,10 +102,7 @@ async def stage_judged(
         if judgement.verdict is Verdict.CONFLICT:
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
         elif judgement.verdict is not Verdict.UNCHANGED:
-            row = _stage_row(
-                work, stored.study_uid, stored.series_uid, stored.sop_uid, stored.key
-            )
-            connection.execute(sa.insert(staged), [row])
+            connection.execute(sa.insert(staged), [_stage_received(work, item)])
         return judgement
 
     return await _keep(repository, intake, record)
@@ -148,9 +152,7 @@ def drop_session(connection: sa.Connection, session_id: str) -> None:
     connection.execute(sa.delete(session).where(session.c.id == session_id))
 
 
-async def _keep(
-    repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]
-) -> T:
+async def _keep(repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]) -> T:
     """Make an intake's bytes durable, then its rows; a failure leaves no bytes behind.
 
     A cancelled caller leaves them: its transaction may be committing just now.
@@ -170,9 +172,7 @@ async def _keep(
     return result
 
 
-def _replay_same_uid(
-    connection: sa.Connection, work: Session, judge: Judge, sop_uid: str
-) -> None:
+def _replay_same_uid(connection: sa.Connection, work: Session, judge: Judge, sop_uid: str) -> None:
     """Let a judge know what this session has staged under the same UID before."""
     query = (
         sa.select(staged.c.key)
@@ -212,6 +212,11 @@ def _open_session(connection: sa.Connection, repository: Repository, work: Sessi
             )
         )
     return now_us
+
+
+def _stage_received(work: Session, item: Received) -> dict[str, object]:
+    facts = item.facts
+    return _stage_row(work, facts.study_uid, facts.series_uid, facts.sop_uid, item.key)
 
 
 def _stage_row(

@@ -117,4 +117,5 @@ place = sa.Table(
     sa.Column("sop_uid", sa.Text, primary_key=True),
     sa.Column("study_uid", sa.Text, primary_key=True),
     sa.Column("series_uid", sa.Text, primary_key=True),
+    sqlite_with_rowid=False,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lamella.archive.catalog import Visible
+from lamella.archive.search import Visible
 from lamella.errors import ReadOnlyRevision, ResourceNotFound
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import find_places

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from lamella.archive.catalog import Visible
+from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
 from lamella.vcs.tables import visible_set

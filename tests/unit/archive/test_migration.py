@@ -1,0 +1,25 @@
+"""The migrations make exactly the tables that the code describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+import lamella.archive.catalog
+import lamella.archive.tables
+import lamella.vcs.tables  # noqa: F401  (registers its tables)
+from lamella.archive.database import metadata, open_database
+from lamella.archive.migration import migrate_to_head
+
+
+async def test_migrations_make_the_described_schema(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'lamella.db'}")
+    revision = await migrate_to_head(database)
+    assert await migrate_to_head(database) == revision
+    differences = await database.read(
+        lambda c: compare_metadata(MigrationContext.configure(c), metadata)
+    )
+    await database.close()
+    assert differences == []
