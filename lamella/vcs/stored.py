@@ -70,6 +70,17 @@ def load_instances(
     Raises:
         IntegrityError: One has no row.
     """
+    found = find_instances(connection, dataset_id, keys)
+    for key in keys:
+        if key not in found:
+            raise IntegrityError(f"instance {key.hex()[:16]} has no row")
+    return found
+
+
+def find_instances(
+    connection: sa.Connection, dataset_id: int, keys: Sequence[bytes]
+) -> dict[bytes, StoredInstance]:
+    """Return those instances that have a row, by key."""
     columns = [instance.c[name] for name in StoredInstance.__slots__]
     found: dict[bytes, StoredInstance] = {}
     for batch in split_batches(list(dict.fromkeys(keys))):
@@ -78,9 +89,6 @@ def load_instances(
         )
         for row in connection.execute(query):
             found[row.key] = StoredInstance(*row)
-    for key in keys:
-        if key not in found:
-            raise IntegrityError(f"instance {key.hex()[:16]} has no row")
     return found
 
 

@@ -62,7 +62,7 @@ def load_visible(
             raise IntegrityError(f"visible set {visible_id} has no snapshot")
         found = cache.get(current)
         if found is None:
-            base_id, decoded = _read_set(connection, current)
+            base_id, decoded = read_set(connection, current)
             if isinstance(decoded, RowDelta):
                 deltas.append(decoded)
                 current = base_id
@@ -74,7 +74,12 @@ def load_visible(
         return found
 
 
-def _read_set(connection: sa.Connection, visible_id: int) -> tuple[int | None, Visible | RowDelta]:
+def read_set(connection: sa.Connection, visible_id: int) -> tuple[int | None, Visible | RowDelta]:
+    """Return one row: the set it builds on, and a whole set or a delta.
+
+    Raises:
+        IntegrityError: The row is missing or damaged.
+    """
     query = sa.select(visible_set.c.base_id, visible_set.c.data).where(
         visible_set.c.id == visible_id
     )
@@ -88,11 +93,15 @@ def save_snapshot(
     connection: sa.Connection, dataset_id: int, visible: Visible, base_id: int | None = None
 ) -> int:
     """Write a set whole; return its id."""
+    return _insert(connection, dataset_id, base_id, 0, encode_snapshot(visible))
+
+
+def encode_snapshot(visible: Visible) -> bytes:
+    """Return what the row of a whole set holds."""
     studies, series = BitMap(visible.studies), BitMap(visible.series)
     studies.run_optimize()
     series.run_optimize()
-    data = msgspec.msgpack.encode(["snapshot", FORMAT, studies.serialize(), series.serialize()])
-    return _insert(connection, dataset_id, base_id, 0, data)
+    return msgspec.msgpack.encode(["snapshot", FORMAT, studies.serialize(), series.serialize()])
 
 
 def save_delta(
