@@ -172,9 +172,7 @@ async def _read_page(
     return await repository.archive.database.read(read)
 
 
-async def _locate_page(
-    repository: Repository, page: Sequence[tuple[InstanceKey, Entry]]
-) -> None:
+async def _locate_page(repository: Repository, page: Sequence[tuple[InstanceKey, Entry]]) -> None:
     """Look up all locations of a page at once; they are cached for its instances."""
     segments = [segment for _, entry in page for segment in entry.segments]
     with suppress(IntegrityError):  # a missing one is told of when its instance's turn comes

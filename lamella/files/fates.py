@@ -1,4 +1,4 @@
-"""What became of staged instances that another node committed in this one's place."""
+"""What became of staged instances, where the commit's own judgements do not say it all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,39 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from lamella.vcs.commits import Committed
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import Judgement, Verdict
 from lamella.vcs.refs import read_head
 from lamella.vcs.repository import Repository
 from lamella.vcs.stored import key_of_entry, load_instances
 from lamella.vcs.tables import conflict
+
+
+def find_net_judgements(
+    connection: sa.Connection, repository: Repository, dataset_id: int, committed: Committed
+) -> list[Judgement]:
+    """Return the judgements of a commit, less the versions that cancel each other out.
+
+    A folder may hold an instance twice, with different headers. Imported again, the first
+    replaces the second and the second the first: that stores nothing.
+    """
+    judgements = [outcome.judgement for outcome in committed.outcomes]
+    if all(judgement.verdict is not Verdict.VERSION for judgement in judgements):
+        return judgements
+    changed: set[str] = set()
+    if committed.created:
+        made = load_commit(connection, dataset_id, committed.commit_id).commit
+        parent = load_commit(connection, dataset_id, bytes.fromhex(made.parents[0])).commit
+        old = repository.tree(connection, dataset_id, parent.tree)
+        new = repository.tree(connection, dataset_id, made.tree)
+        changed = {change.sop_uid for change in old.diff(new)}
+    return [
+        Judgement(Verdict.UNCHANGED)
+        if outcome.judgement.verdict is Verdict.VERSION and outcome.sop_uid not in changed
+        else outcome.judgement
+        for outcome in committed.outcomes
+    ]
 
 
 def find_fates(
@@ -21,7 +48,9 @@ def find_fates(
     branch: str,
     keys: Sequence[bytes],
 ) -> list[Judgement]:
-    """Return a judgement for each key, from the branch's head and the conflict queue.
+    """Return a judgement for each key that another node committed in this one's place.
+
+    It is read from the branch's head and the conflict queue.
 
     Raises:
         RevisionNotFound: The branch is gone.

@@ -23,10 +23,10 @@ from lamella.archive.spool import remove_leftovers
 from lamella.archive.threads import run_in_thread
 from lamella.errors import LamellaError
 from lamella.files.discovery import Found, find_files
-from lamella.files.fates import find_fates
+from lamella.files.fates import find_fates, find_net_judgements
 from lamella.files.tally import FileOutcome, FileResult, Tally
 from lamella.files.units import Unit, next_unit, take_unit
-from lamella.vcs.commits import commit_abandoned, commit_session, list_abandoned
+from lamella.vcs.commits import Committed, commit_abandoned, commit_session, list_abandoned
 from lamella.vcs.judgement import Judgement, Verdict
 from lamella.vcs.refs import DatasetRow, find_dataset, read_head
 from lamella.vcs.repository import Repository
@@ -152,14 +152,22 @@ class Importer:
             self._session = replace(self._template, id=secrets.token_hex(16))
             self._staged = 0
         self.tally.commit_id = committed.commit_id.hex()
-        judgements = [outcome.judgement for outcome in committed.outcomes]
+        judgements = await self._settle(committed, dataset.id, branch)
+        self._report(dict(enumerate(judgements)))
+
+    async def _settle(self, committed: Committed, dataset_id: int, branch: str) -> list[Judgement]:
+        """Return a judgement for each waiting instance, seen from what the commit changed."""
+        read = self._repository.archive.database.read
+        judgements = await read(
+            lambda c: find_net_judgements(c, self._repository, dataset_id, committed)
+        )
         keys = [item[1] for item in self._waiting if isinstance(item, tuple)]
         lost = keys[: len(keys) - len(judgements)]
-        if lost:  # the lease ran out (a suspended process), and another node was first
-            read = self._repository.archive.database.read
-            fates = await read(lambda c: find_fates(c, self._repository, dataset.id, branch, lost))
-            judgements = fates + judgements
-        self._report(dict(enumerate(judgements)))
+        if not lost:
+            return judgements
+        # The lease ran out (a process that slept), and another node committed in our place.
+        fates = await read(lambda c: find_fates(c, self._repository, dataset_id, branch, lost))
+        return fates + judgements
 
     def _report(self, judgements: dict[int, Judgement]) -> None:
         waiting, self._waiting = self._waiting, []

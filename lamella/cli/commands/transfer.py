@@ -1,0 +1,141 @@
+"""`import` and `export`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamella.cli.flags import Family, add_dataset_flag, add_json_flag
+from lamella.cli.output import JsonArray, print_json, print_lines, remark
+from lamella.cli.progress import is_watched, show_progress
+from lamella.cli.target import DEFAULT_DATASET, open_target, parse_target
+from lamella.cli.usage import UsageError
+from lamella.cli.workspace import run_on_repository
+from lamella.settings import Settings
+
+if TYPE_CHECKING:
+    from lamella.files.exporter import ExportReport
+    from lamella.files.importer import Importer
+    from lamella.files.tally import FileResult
+    from lamella.vcs.repository import Repository
+
+_TROUBLE = ("refused", "conflict")
+
+
+def add_commands(family: Family) -> None:
+    """Add the commands that move files in and out."""
+    parser = family.add_command(
+        "import",
+        "store files, folders and zip archives on a branch",
+        run_import,
+        detail=(
+            "What is not DICOM is ignored. One commit is made for every 2,000 instances or less;\n"
+            "what is there already is left alone, so an import that was stopped can be run again.\n"
+            "Exits 1 if an instance was refused or is in conflict with what is stored."
+        ),
+    )
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=Path)
+    add_dataset_flag(parser, "the dataset (default)")
+    parser.add_argument("-b", "--branch", metavar="BRANCH", help="its branch (its default branch)")
+    parser.add_argument("-m", "--message", default="", help="the message of the commits")
+    add_json_flag(parser)
+
+    parser = family.add_command(
+        "export",
+        "write a revision as DEST/{study}/{series}/{sop}.dcm, byte for byte as stored",
+        run_export,
+        detail="DEST must not exist, or be an empty folder.",
+    )
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("destination", metavar="DEST", type=Path)
+    add_dataset_flag(parser, "take TARGET as a revision of this dataset")
+    add_json_flag(parser)
+
+
+def run_import(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Import files; the last line on stdout is the sum."""
+    from lamella.files.discovery import measure_files
+
+    n_files, size_bytes = measure_files(arguments.paths) if is_watched() else (0, 0)
+    importers: list[Importer] = []
+
+    async def work(repository: Repository) -> None:
+        from lamella.files.importer import open_importer
+
+        importer = await open_importer(
+            repository,
+            arguments.dataset or DEFAULT_DATASET,
+            arguments.branch,
+            author=_name_author(),
+            message=arguments.message,
+            on_result=show_result,
+            on_file=progress.add,
+        )
+        importers.append(importer)
+        await importer.run(arguments.paths)
+
+    def show_result(result: FileResult) -> None:
+        if array is not None:
+            array.add(result.describe())
+        elif result.outcome in _TROUBLE:
+            remark(f"{result.outcome}: {result.path}: {result.reason}")
+
+    output = JsonArray(sys.stdout) if arguments.json else nullcontext()
+    try:
+        with output as array, show_progress("Importing", n_files, size_bytes) as progress:
+            run_on_repository(settings, work)
+    finally:
+        if importers:
+            _print_sum(str(importers[0].tally), is_json=arguments.json)
+    return 1 if importers[0].tally.has_problems else 0
+
+
+def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Export a revision; the last line on stdout is the sum."""
+    target = parse_target(arguments.target, arguments.dataset)
+
+    async def work(repository: Repository) -> ExportReport:
+        from lamella.files.exporter import (
+            DestinationInUse,
+            count_instances,
+            export_view,
+            prepare_destination,
+        )
+
+        view = await repository.archive.database.read(lambda c: open_target(c, repository, target))
+        try:
+            prepare_destination(arguments.destination)
+        except DestinationInUse as error:
+            raise UsageError(error.detail) from error
+        n_files = await count_instances(repository, view)
+        with show_progress("Exporting", n_files, None) as progress:
+            return await export_view(repository, view, arguments.destination, progress.add)
+
+    report = run_on_repository(settings, work)
+    for failure in report.failed:
+        remark(f"failed: instance {failure.key[2]}: {failure.reason}")
+    if arguments.json:
+        print_json(report.describe())
+    else:
+        print_lines([str(report)])
+    return 1 if report.failed else 0
+
+
+def _print_sum(line: str, *, is_json: bool) -> None:
+    if is_json:
+        remark(line)  # stdout is one JSON document
+    else:
+        print_lines([line])
+
+
+def _name_author() -> str:
+    """Return who runs the command, as the system knows them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

@@ -1,0 +1,121 @@
+"""`migrate`, `fsck`, `doctor` and `version`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from lamella.cli.flags import Family, add_json_flag
+from lamella.cli.output import print_json, print_lines
+from lamella.cli.progress import is_watched
+from lamella.cli.workspace import run_on_repository
+from lamella.settings import Settings
+
+if TYPE_CHECKING:
+    from lamella.upkeep.report import Finding, Report
+    from lamella.vcs.repository import Repository
+
+
+def add_commands(family: Family) -> None:
+    """Add the commands that look after a node."""
+    family.add_command("migrate", "bring the database to this version's schema", run_migrate)
+
+    parser = family.add_command(
+        "fsck",
+        "check that what is stored is whole and agrees with itself",
+        run_fsck,
+        detail="Works beside a running server. Exits 1 if something is wrong.",
+    )
+    parser.add_argument("--bytes", action="store_true", help="read all stored bytes, too")
+    parser.add_argument("--repair", action="store_true", help="make what is derived again")
+    add_json_flag(parser)
+
+    parser = family.add_command(
+        "doctor", "check that this machine and these settings will do", run_doctor, serves=True
+    )
+    add_json_flag(parser)
+    add_json_flag(family.add_command("version", "print the version", run_version))
+
+
+def run_migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Migrate the database; opening it does so. Print the schema's revision."""
+
+    async def work(repository: Repository) -> str | None:
+        from lamella.archive.migration import read_schema_revision
+
+        return await repository.archive.database.read(read_schema_revision)
+
+    print_lines([str(run_on_repository(settings, work))])
+    return 0
+
+
+def run_fsck(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Check the installation, and mend what is derived if asked."""
+    progress = _show_check if is_watched() else _show_nothing
+
+    async def work(repository: Repository) -> Report:
+        from lamella.upkeep.fsck import check
+
+        return await check(
+            repository, bytes=arguments.bytes, repair=arguments.repair, progress=progress
+        )
+
+    report = run_on_repository(settings, work)
+    if is_watched():
+        _clear_line()
+    if arguments.json:
+        print_json(report.to_json())
+    else:
+        print_lines(_format_finding(finding) for finding in report.findings)
+        found = report.to_json()
+        print_lines([f"problems={found['problems']} repaired={found['repaired']}"])
+    return 1 if report.problems else 0
+
+
+def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Check the machine and the settings."""
+    from lamella.upkeep.doctor import examine
+
+    results = asyncio.run(examine(settings))
+    if arguments.json:
+        print_json(
+            [
+                {"name": result.name, "status": str(result.status), "sentence": result.sentence}
+                for result in results
+            ]
+        )
+    else:
+        print_lines(f"{result.status!s:4}  {result.name}: {result.sentence}" for result in results)
+    return 1 if any(str(result.status) == "fail" for result in results) else 0
+
+
+def run_version(arguments: argparse.Namespace, _settings: Settings) -> int:
+    """Print the version."""
+    from importlib.metadata import version
+
+    number = version("lamella")
+    if arguments.json:
+        print_json({"version": number})
+    else:
+        print_lines([f"lamella {number}"])
+    return 0
+
+
+def _format_finding(finding: Finding) -> str:
+    mark = "repaired" if finding.repaired else "problem" if finding.is_problem else "note"
+    return f"{mark}: {finding.kind} {finding.name}: {finding.sentence}"
+
+
+def _show_check(name: str, count: int) -> None:
+    sys.stderr.write(f"\r\x1b[K{name}: {count}")
+    sys.stderr.flush()
+
+
+def _show_nothing(_name: str, _count: int) -> None:
+    return
+
+
+def _clear_line() -> None:
+    sys.stderr.write("\r\x1b[K")

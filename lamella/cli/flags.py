@@ -1,0 +1,148 @@
+"""Flags that every command takes, and the family of parsers that share them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lamella.settings import Settings
+
+Run = Callable[[argparse.Namespace, Settings], int]
+
+_STORAGE_FLAGS = (
+    ("data_dir", "FOLDER", "where the embedded default keeps everything (./lamella-data)"),
+    ("database_url", "URL", "sqlite:///… or postgresql://… (SQLite in the data folder)"),
+    ("storage_url", "URL", "file:///… (a folder in the data folder)"),
+    ("log_level", "LEVEL", "debug, info, warning or error (info)"),
+)
+_SERVER_FLAGS = (
+    ("http", "HOST:PORT", "HTTP bind (127.0.0.1:8042)"),
+    ("dimse", "HOST:PORT", "DIMSE bind, or off (127.0.0.1:11112)"),
+    ("aet", "TITLE", "AE title of default@main (LAMELLA)"),
+    ("workers", "N", "HTTP worker processes (1)"),
+    ("auth", "KIND", "none, token or oidc (none)"),
+    ("public_url", "URL", "base of every absolute URL that is emitted"),
+    ("trusted_proxies", "HOSTS", "peers whose X-Forwarded-* headers are believed"),
+    ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
+    ("s3_endpoint_url", "URL", "of an S3-compatible store"),
+    ("redis_url", "URL", "Redis for jobs"),
+)
+SETTINGS_FLAGS = (*(name for name, _, _ in (*_STORAGE_FLAGS, *_SERVER_FLAGS)), "insecure")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence; long options are never abbreviated."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on stderr and exit with status 2."""
+        print(f"lamella: {message} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+class Family:
+    """Parsers of commands under one parent.
+
+    Settings flags may stand before or after any command: each parser knows them all, with no
+    default, so that the innermost one given wins and the absent ones leave no trace.
+    """
+
+    def __init__(self, parser: argparse.ArgumentParser, what: str = "COMMAND") -> None:
+        self._branch = parser.add_subparsers(
+            metavar=what, required=True, title="commands", parser_class=Parser
+        )
+
+    def add_command(
+        self, name: str, summary: str, run: Run, *, serves: bool = False, detail: str = ""
+    ) -> argparse.ArgumentParser:
+        """Add a command.
+
+        Args:
+            name: How it is called.
+            summary: One line for the list of commands.
+            run: What it does; returns the exit status.
+            serves: Whether its help shows the server's flags.
+            detail: More for its own help.
+        """
+        text = f"{summary[0].upper()}{summary[1:]}.\n\n{detail}".strip()
+        parser = self._branch.add_parser(
+            name,
+            help=summary,
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add_settings_flags(parser, serves=serves)
+        parser.set_defaults(run=run)
+        return parser
+
+    def add_family(self, name: str, summary: str, what: str) -> Family:
+        """Add a command that has commands of its own, such as `branch create`."""
+        text = f"{summary[0].upper()}{summary[1:]}."
+        parser = self._branch.add_parser(name, help=summary, description=text)
+        add_settings_flags(parser, serves=False)
+        return Family(parser, what)
+
+
+def add_settings_flags(parser: argparse.ArgumentParser, *, serves: bool) -> None:
+    """Add a flag for every setting, and `--debug`; the server's are hidden unless it serves."""
+    group = parser.add_argument_group("settings")
+    for name, metavar, text in _STORAGE_FLAGS:
+        _add_flag(group, name, metavar, text)
+    for name, metavar, text in _SERVER_FLAGS:
+        _add_flag(group, name, metavar, text if serves else argparse.SUPPRESS)
+    group.add_argument(
+        "--insecure",
+        action="store_const",
+        const="1",
+        default=argparse.SUPPRESS,
+        help="open doors to the network although nothing guards them"
+        if serves
+        else argparse.SUPPRESS,
+    )
+    group.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show tracebacks (also by LAMELLA_LOG_LEVEL=debug)",
+    )
+
+
+def read_settings_flags(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return the settings that were given as flags."""
+    return {name: getattr(arguments, name, None) for name in SETTINGS_FLAGS}
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_dataset_flag(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add `-d DATASET`."""
+    parser.add_argument("-d", "--dataset", metavar="DATASET", help=text)
+
+
+def parse_count(text: str) -> int:
+    """Return a positive number given on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> None:
+    group.add_argument(
+        f"--{name.replace('_', '-')}",
+        dest=name,
+        metavar=metavar,
+        default=argparse.SUPPRESS,
+        help=text,
+    )
