@@ -1,0 +1,195 @@
+"""Decoding in processes of their own, because codecs crash and hang on broken codestreams.
+
+Each worker has its own pipe and decodes one frame at a time. So one that dies or takes too long
+costs the request it worked on and nobody else's (an executor would fail all that are running),
+and a new one takes its place with the next request. Workers are plain subprocesses: they import
+nothing of the server, and work from within server processes that may not have children through
+`multiprocessing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lamella
+from lamella import errors
+from lamella.errors import IntegrityError, LamellaError, OutOfResources
+from lamella.imaging.decoders import DecodedFrame, PixelDescription
+from lamella.imaging.worker import MESSAGE_HEADER, pack_message
+
+_GRACE_S = 2.0
+_PIPE_BYTES = 1 << 20
+
+
+class DecoderPool:
+    """A few decoder processes, started when they are first needed.
+
+    Belongs to the event loop that first uses it.
+
+    Args:
+        workers: Processes at most.
+        timeout_s: How long one frame may take.
+    """
+
+    def __init__(self, workers: int = 2, timeout_s: float = 60.0) -> None:
+        self._slots = asyncio.Semaphore(workers)
+        self._timeout_s = timeout_s
+        self._idle: list[Worker] = []
+        self._running: set[asyncio.Task[DecodedFrame]] = set()
+        self._is_closed = False
+
+    async def decode_frame(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
+        """Decode one frame in a worker; waits while all of them are busy.
+
+        Raises:
+            NotAcceptable: There is no decoder for the transfer syntax.
+            IntegrityError: The codestream is broken; also if its decoder crashed or timed out.
+            OutOfResources: No worker can be started, or the pool is closed.
+        """
+        await self._slots.acquire()
+        if self._is_closed:
+            self._slots.release()
+            raise OutOfResources("The decoders are shut down.")
+        task = asyncio.create_task(self._decode(codestream, pixel))
+        self._running.add(task)
+        task.add_done_callback(self._finish)
+        # A client that goes away must not cost a worker: it finishes its frame and is idle. Until
+        # then it keeps its slot, or impatient clients would start more workers than there may be.
+        return await asyncio.shield(task)
+
+    @property
+    def idle_workers(self) -> tuple[Worker, ...]:
+        """The workers that wait for a frame; the last one is taken next."""
+        return tuple(self._idle)
+
+    def _finish(self, task: asyncio.Task[DecodedFrame]) -> None:
+        self._slots.release()
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, or asyncio would complain of one nobody waits for
+
+    async def _decode(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
+        worker = await self._find_worker()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                frame = await worker.decode(codestream, pixel)
+        except TimeoutError:
+            await worker.kill()
+            raise IntegrityError(f"A frame took longer than {self._timeout_s} s.") from None
+        except (EOFError, OSError):
+            await worker.kill()
+            raise IntegrityError("A frame's codestream made its decoder crash.") from None
+        except LamellaError:
+            self._idle.append(worker)
+            raise
+        except BaseException:
+            await worker.kill()
+            raise
+        self._idle.append(worker)
+        return frame
+
+    async def _find_worker(self) -> Worker:
+        """Return an idle worker that is alive (a system short of memory kills idle ones too)."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            await worker.kill()
+        return await Worker.start()
+
+    async def close(self) -> None:
+        """Let the workers end; the pool takes no more frames."""
+        self._is_closed = True
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in self._idle))
+        self._idle.clear()
+
+
+class Worker:
+    """One decoder process and its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._requests = process.stdin
+        self._answers = process.stdout
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.returncode is None
+
+    @classmethod
+    async def start(cls) -> Worker:
+        """Start a decoder process.
+
+        Raises:
+            OutOfResources: The system does not let us.
+        """
+        root = str(Path(lamella.__file__).parent.parent)
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # One thread a worker: the pool's size says how many cores decoding may use.
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = (sys.executable, "-m", "lamella.imaging.worker")
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe, env=environment, limit=_PIPE_BYTES
+            )
+        except OSError as error:
+            raise OutOfResources("No decoder process can be started.") from error
+        return cls(process)
+
+    async def decode(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
+        """Send one request and return its answer.
+
+        Raises:
+            EOFError, OSError: The process is gone.
+            LamellaError: What the worker answered.
+        """
+        self._requests.writelines(pack_message(asdict(pixel), codestream))
+        await self._requests.drain()
+        head = await self._answers.readexactly(MESSAGE_HEADER.size)
+        text_length, payload_length = MESSAGE_HEADER.unpack(head)
+        fields: dict[str, Any] = json.loads(await self._answers.readexactly(text_length))
+        if "error" in fields:
+            kind: type[LamellaError] = getattr(errors, fields["error"])
+            raise kind(fields["detail"])
+        data = await self._answers.readexactly(payload_length)
+        return DecodedFrame(data, fields["photometric_interpretation"])
+
+    async def close(self) -> None:
+        """End the process by closing its stdin, by force if it does not listen."""
+        self._requests.close()
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the process at once."""
+        try:
+            self._process.kill()
+        except ProcessLookupError:
+            pass  # it is gone already, which is what was wanted
+        self._requests.close()
+        await self._process.wait()
