@@ -164,7 +164,7 @@ def _inflate(source: ByteSource, position: int) -> ByteSource:
         try:
             while not inflater.eof and (chunk := source.read_at(position, _INFLATE_CHUNK_BYTES)):
                 position += len(chunk)
-                while chunk and total <= MAX_INFLATED_BYTES:
+                while chunk and not inflater.eof and total <= MAX_INFLATED_BYTES:
                     piece = inflater.decompress(chunk, _INFLATE_CHUNK_BYTES)
                     total += len(piece)
                     spool.write(piece)
