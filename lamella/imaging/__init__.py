@@ -1,9 +1,9 @@
 """Codecs and encodings: bytes and attributes in, bytes out, no storage.
 
-    answers      in which form an instance goes out (stored, rewritten, decompressed)
-    explicit     whole files as Explicit VR Little Endian, streamed
-    elements     data elements of any native encoding, re-encoded on their bytes
-    pool         decoder processes; worker is what runs in them
-    decoders     one compressed frame to native little endian
-    codestreams  what a codestream says of itself
+answers      in which form an instance goes out (stored, rewritten, decompressed)
+explicit     whole files as Explicit VR Little Endian, streamed
+elements     data elements of any native encoding, re-encoded on their bytes
+pool         decoder processes; worker is what runs in them
+decoders     one compressed frame to native little endian
+codestreams  what a codestream says of itself
 """
