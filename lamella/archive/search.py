@@ -323,3 +323,10 @@ def _read_studies_of(
             if row_id in visible.studies:
                 found[study_uid] = decode_attributes(data)
     return found
+
+
+def walk_series(
+    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
+) -> Iterator[Row]:
+    """Yield the series that match, in the order of `search_series`, as they are found."""
+    return _match_series(conn, dataset_id, query, visible)
