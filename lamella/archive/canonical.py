@@ -10,7 +10,8 @@ at the VR in the file, which is what re-encoding changes, but at the tag:
                the tags that files are cut at, so that a segment's digest serves
     sequence   tag, FFFFFFFF, for each item FFFEE000 and its elements and FFFEE00D, then FFFEE0DD
 
-Padding is stripped where the dictionary says the attribute is text. Of attributes no dictionary
+Padding is stripped where the dictionary says the attribute is text; elsewhere an odd length gets
+the NUL that it lacks. Of attributes no dictionary
 knows, trailing spaces are stripped behind text and trailing NULs behind a UID; what begins like
 implicit VR items and parses as such to its last byte counts as a sequence. File meta, group
 lengths and (FFFC,FFFC) do not take part. An encapsulated value enters by its bytes.
@@ -91,6 +92,8 @@ def encode_value(packed_tag: bytes, value: bytes, padding: int) -> bytes:
         value = value.rstrip(b" \0")
     elif padding == UNKNOWN:
         value = _strip_unknown(value)
+    elif len(value) % 2:
+        value += b"\0"
     return packed_tag + _LENGTH(len(value)) + value
 
 
@@ -100,19 +103,38 @@ def _strip_unknown(value: bytes) -> bytes:
         return value.rstrip(b" ")
     if value[-1:] == b"\0" and _UID.match(value):
         return value.rstrip(b"\0")
+    if len(value) % 2 and not _TEXT.match(value):
+        return value + b"\0"
     return value
 
 
 def hash_span(source: ByteSource, span: Span) -> bytes:
-    """Return the SHA-256 of a part of the source, read in chunks of up to 1 MiB."""
+    """Return a span's SHA-256: words in little endian, an odd length padded with a NUL."""
+    padding = b"\0" * (span.length_bytes % 2)
+    return hash_range(source, span.offset_bytes, span.length_bytes, span.word_bytes, padding)
+
+
+def hash_range(
+    source: ByteSource, offset: int, length: int, word_bytes: int = 1, padding: bytes = b""
+) -> bytes:
+    """Return the SHA-256 of a part of the source, read in chunks of up to 1 MiB.
+
+    Args:
+        source: What is read.
+        offset: In bytes.
+        length: In bytes.
+        word_bytes: Size of the words to swap first; 1 if none.
+        padding: What is hashed after the part.
+    """
     hasher = sha256()
-    position, stop = span.offset_bytes, span.offset_bytes + span.length_bytes
+    position, stop = offset, offset + length
     while position < stop:
         chunk = source.read_at(position, min(HASH_CHUNK_BYTES, stop - position))
         if not chunk:
             break
-        hasher.update(swap_words(chunk, span.word_bytes) if span.word_bytes > 1 else chunk)
+        hasher.update(swap_words(chunk, word_bytes) if word_bytes > 1 else chunk)
         position += len(chunk)
+    hasher.update(padding)
     return hasher.digest()
 
 

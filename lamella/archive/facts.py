@@ -15,6 +15,7 @@ from lamella.archive.canonical import (
     Span,
     digest_bulk,
     digest_content,
+    hash_range,
     hash_span,
 )
 from lamella.archive.cut import cut
@@ -137,8 +138,7 @@ def hash_segments(source: ByteSource) -> tuple[Segment, ...]:
             for offset, length in bounds
         )
     return tuple(
-        Segment(hash_span(source, Span(offset, length)), offset, length)
-        for offset, length in bounds
+        Segment(hash_range(source, offset, length), offset, length) for offset, length in bounds
     )
 
 
@@ -150,7 +150,9 @@ class _SpanDigests:
         self._known: dict[Span, bytes] = {}
         if not header.deflated:
             self._known = {
-                Span(segment.offset, segment.length): segment.digest for segment in segments
+                Span(segment.offset, segment.length): segment.digest
+                for segment in segments
+                if segment.length % 2 == 0
             }
 
     def resolve(self, span: Span) -> bytes:

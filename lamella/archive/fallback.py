@@ -100,9 +100,14 @@ class Fallback(Recorder):
             element = elements[tag]
             if isinstance(element, RawDataElement):
                 self._read_raw(ds, scope, element, base)
-            else:  # only sequences of undefined length come converted
+            elif element.VR == "SQ":  # of undefined length
                 kind = kinds.make_kind(int(tag), "SQ", self.big, True)
                 self._read_sequence(scope, kind, element.value, base)
+            else:  # Specific Character Set, which pydicom needs itself
+                kind = kinds.make_kind(int(tag), str(element.VR), False, True)
+                terms = [element.value] if element.VM < 2 else element.value
+                value = "\\".join(str(term or "") for term in terms).encode("latin-1", "replace")
+                self.add_value(scope, kind, value, base)
 
     def _read_raw(self, ds: Any, scope: Scope, raw: Any, base: int) -> None:
         kind = self._name(ds, raw)
@@ -133,7 +138,7 @@ class Fallback(Recorder):
             vr = "OB"  # PS3.5 §A.4: what is encapsulated is OB
         if vr not in kinds.KNOWN_VRS and " or " not in vr:
             raise InvalidInstance(f"Element {raw.tag} has an unknown value representation.")
-        return kinds.make_kind(int(raw.tag), vr, self.big, True)
+        return kinds.make_kind(int(raw.tag), vr, self.big and raw.VR != "UN", True)
 
     def _measure(self, raw: Any, start: int) -> int:
         """Return the length of a value through its sequence delimitation item."""

@@ -128,9 +128,15 @@ def classify_explicit(head: bytes, big: bool) -> Kind:
     vr = head[4:6].decode("latin-1")
     if vr not in KNOWN_VRS:
         raise UnknownVR
-    kind = make_kind(tag, name_unknown(tag) if vr == "UN" else vr, big, vr in LONG_HEADER_VRS)
-    if vr == "UN" and is_private(tag) and not is_private_creator(tag):
-        kind = kind._replace(action=PRIVATE)
+    if vr == "UN":
+        # what a writer did not understand it could not swap either: UN is little endian
+        kind = make_kind(tag, name_unknown(tag), big=False, long_header=True)
+        if is_private(tag) and not is_private_creator(tag):
+            kind = kind._replace(action=PRIVATE)
+        elif kind.action == SEQUENCE:
+            kind = kind._replace(vr=vr)
+    else:
+        kind = make_kind(tag, vr, big, vr in LONG_HEADER_VRS)
     kinds = EXPLICIT_KINDS[big]
     if len(kinds) >= _TABLE_LIMIT:
         kinds.clear()

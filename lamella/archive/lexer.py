@@ -191,24 +191,29 @@ class Lexer(Recorder):
 
     def _read_special(self, scope: Scope, kind: Kind, length: int) -> None:
         """Read the value of an element that is more than a few plain values."""
+        start = self._position
+        big = self.big
+        if kind.action == kinds.PRIVATE or kind.vr == "UN":
+            self.big = False  # inside UN everything is little endian
         if kind.action == kinds.PRIVATE:
             kind = self.name_private(scope, kind)
-        start = self._position
         if length == _UNDEFINED:
             self._read_undefined(scope, kind)
         elif kind.action == kinds.SEQUENCE:
             self._read_sequence(scope, kind, start + length)
         elif kind.action == kinds.SILENT:
             self._position += length
-        elif length >= LONG_TEXT_BYTES or (
-            kind.action == kinds.BULK and self.is_span(kind, length)
-        ):
+        else:
+            self._read_bytes(scope, kind, start, length)
+        self.big = big
+
+    def _read_bytes(self, scope: Scope, kind: Kind, start: int, length: int) -> None:
+        if length >= LONG_TEXT_BYTES or (kind.action == kinds.BULK and self.is_span(kind, length)):
             self._position += length
             self.add_span(scope, kind, start, length)
-            self._probe_items(scope, kind, start)
         else:
             self.add_value(scope, kind, self._take(length), start)
-            self._probe_items(scope, kind, start)
+        self._probe_items(scope, kind, start)
 
     def _probe_items(self, scope: Scope, kind: Kind, start: int) -> None:
         """Let a value that turns out to be implicit VR items count as a sequence.
@@ -216,11 +221,11 @@ class Lexer(Recorder):
         Only the canonical form changes: the JSON shows the bytes, as pydicom does.
         """
         stop = self._position
-        if kind.padding != canonical.UNKNOWN or self.big or stop - start < 8:
+        if kind.padding != canonical.UNKNOWN or stop - start < 8:
             return
         mark = 2 if isinstance(scope.parts[-1], Span) else 1
-        kept = self._buffer, self._base, self.probing
-        self.probing, self._position = True, start
+        kept = self._buffer, self._base, self.probing, self.big
+        self.probing, self.big, self._position = True, False, start
         try:
             if self._peek(4) == canonical.ITEM_START:
                 inner = Scope("", scope.decode, False, scope.depth)
@@ -229,7 +234,7 @@ class Lexer(Recorder):
         except (Odd, InvalidInstance):
             pass  # then it is what it was before: a value of unknown meaning
         finally:
-            self._buffer, self._base, self.probing = kept
+            self._buffer, self._base, self.probing, self.big = kept
             self._position = stop
 
     def _read_undefined(self, scope: Scope, kind: Kind) -> None:

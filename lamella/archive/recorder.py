@@ -96,7 +96,7 @@ class Recorder:
         """Give a private element without a VR the one its creator's dictionary knows."""
         creator = scope.creators.get(kind.tag & 0xFFFF0000 | kind.tag >> 8 & 0xFF)
         vr = find_private_vr(kind.tag, creator) if creator else None
-        return kinds.make_kind(kind.tag, vr or "UN", self.big, kind.long_header)
+        return kinds.make_kind(kind.tag, vr or "UN", False, kind.long_header)
 
     def is_inline(self, kind: Kind, length: int) -> bool:
         """Return whether the JSON shows a bulk value of this length itself."""
