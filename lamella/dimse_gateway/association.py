@@ -151,7 +151,10 @@ class GatewayAssociation(Association):  # type: ignore[misc]
 
     def cut_off(self) -> None:
         """Abort from any thread, without waiting for the end of it."""
-        self.abort(block=False)
+        if self.is_established:
+            self.abort(block=False)
+        else:
+            self.hang_up()
 
     def hang_up(self) -> None:
         """Close the connection on a peer that an abort does not reach."""

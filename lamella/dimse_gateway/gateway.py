@@ -97,6 +97,10 @@ class Gateway:
             await depot.try_commit()
         self._depots.clear()
 
+    def list_associations(self) -> list[GatewayAssociation]:
+        """Return the associations that there are now."""
+        return [] if self._server is None else self._server.associations
+
     async def commit_association(self, association: GatewayAssociation) -> None:
         """Commit what an association has stored so far, so that its own query finds it.
 

@@ -188,7 +188,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         finally:
             self.socket.release()
             self.has_ended = True
-            self.assoc.wake()
+            self.to_user_queue.put(None)  # for who still waits for an association request
 
     def send_pdu(self, primitive: Any) -> None:
         """Queue a primitive for sending, and wake the thread that sends."""
