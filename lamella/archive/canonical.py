@@ -87,7 +87,7 @@ def choose_padding(tag: int) -> int:
 def encode_value(packed_tag: bytes, value: bytes, padding: int) -> bytes:
     """Return the canonical form of one element with a value, words in little endian already."""
     if len(value) >= LONG_VALUE_BYTES:
-        return packed_tag + LONG_MARK + sha256(value).digest()
+        return packed_tag + LONG_MARK + sha256(value + b"\0" * (len(value) % 2)).digest()
     if padding == PADDED:
         value = value.rstrip(b" \0")
     elif padding == UNKNOWN:

@@ -134,7 +134,7 @@ class Fallback(Recorder):
         data: dict[str, Any] = {}
         raw_element_vr(raw, data, ds=ds)
         vr = str(data["VR"])
-        if raw.VR is None and raw.length == _UNDEFINED and vr == "OB or OW":
+        if raw.length == _UNDEFINED and vr == "OB or OW":
             vr = "OB"  # PS3.5 §A.4: what is encapsulated is OB
         if vr not in kinds.KNOWN_VRS and " or " not in vr:
             raise InvalidInstance(f"Element {raw.tag} has an unknown value representation.")
