@@ -176,6 +176,11 @@ def write_row(
         here = (table.c.dataset_id == dataset_id) & (table.c.row_id == row_id)
         connection.execute(sa.update(table).where(here).values(values))
         return
+    uid_column = table.c.study_uid if table is study_row else table.c.series_uid
+    same = (uid_column == wanted.uid) & (table.c.digest == wanted.digest)
+    query = sa.select(table.c.row_id).where(table.c.dataset_id == dataset_id, same)
+    if connection.execute(query).first() is not None:
+        return  # a commit made it meanwhile
     next_id = owner.next_row_id
     connection.execute(sa.insert(table).values(dataset_id=dataset_id, row_id=next_id, **values))
     statement = sa.update(dataset_table).where(dataset_table.c.id == dataset_id)

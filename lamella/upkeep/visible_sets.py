@@ -54,6 +54,7 @@ class SetExamination:
         self._derivation = Derivation(dataset.id)
         self._confirmed: set[bytes] = set()
         self._reported: set[tuple[str, str, bytes]] = set()
+        self._disguised: dict[tuple[str, str, bytes], int] = {}  # altered rows, by what they were
         self._expected: LeastRecent[bytes, Visible] = LeastRecent(REMEMBERED_SETS)
         self._unrepaired: dict[bytes, Visible] = {}
         self._settled: set[int] = set()
@@ -125,7 +126,12 @@ class SetExamination:
             await self._mend_row(one, wanted, chunk)
         if wrong and self._run.repair:
             chunk = await self._run.read(work)
-        chunk.unknown |= {wanted.study_uid for wanted in chunk.missing}
+        chunk.present += [
+            (wanted, self._disguised[wanted.identity])
+            for wanted in chunk.missing
+            if wanted.identity in self._disguised
+        ]
+        chunk.unknown |= {w.study_uid for w in chunk.missing if w.identity not in self._disguised}
         if chunk.unknown and chunk.doubtful:
             self.is_complete = False
         return chunk
@@ -184,6 +190,7 @@ class SetExamination:
             sentence = f"The catalog row of {where} is missing."
             run.add(Kind.CATALOG_ROW_MISSING, wanted.uid, sentence, repaired=run.repair)
             return
+        self._disguised[wanted.identity] = row_id
         rows.damaged[table.name].pop(row_id, None)
         rows.reported.add((table.name, row_id))
         sentence = f"Row {row_id} of {table.name}, for {where}, is not what the tree derives."
@@ -203,15 +210,14 @@ class SetExamination:
     ) -> bool:
         if parent is not None and one.visible_id == parent.visible_id:
             return expected == base
-        if one.visible_id in self._settled:
+        if parent is None or one.visible_id in self._settled:
             return await self._load_shown(one) == expected
         try:
             base_id, kept = await self._run.read(lambda c: read_set(c, one.visible_id))
         except IntegrityError:
             return False
         if isinstance(kept, RowDelta):
-            builds_on_parent = parent is not None and base_id == parent.visible_id
-            return builds_on_parent and kept.apply_to(base) == expected
+            return base_id == parent.visible_id and kept.apply_to(base) == expected
         return kept == expected
 
     async def _mend(self, one: CommitRow, parent: CommitRow | None, expected: Visible) -> None:
