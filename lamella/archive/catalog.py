@@ -74,7 +74,10 @@ study_row = sa.Table(
     sa.UniqueConstraint("dataset_id", "study_uid", "digest", name="uq_study_row_digest"),
     sa.Index("ix_study_row_order", "dataset_id", "sort_key", "row_id"),
     sa.Index("ix_study_row_patient_id", "dataset_id", "patient_id"),
-    sa.Index("ix_study_row_patient_name", "dataset_id", "patient_name"),
+    sa.Index(
+        "ix_study_row_patient_name",
+        *("dataset_id", "patient_name", "patient_name_other", "sort_key", "row_id"),
+    ),
     sa.Index("ix_study_row_patient_name_other", "dataset_id", "patient_name_other"),
     sa.Index("ix_study_row_accession_number", "dataset_id", "accession_number"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, Literal
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from lamella.archive.query import (
 Predicate = sa.ColumnElement[bool]
 Kind = Literal["text", "list", "date", "order", "name"]
 
+PATIENT_NAME: Final = "00100010"
 STUDY_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
     STUDY_INSTANCE_UID: ("text", study_row.c.study_uid),
     "00080020": ("order", study_row.c.sort_key),
@@ -39,7 +41,7 @@ STUDY_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
     "00080062": ("list", study_row.c.sop_classes),
     "00080090": ("list", study_row.c.referring_physician),
     "00081030": ("text", study_row.c.study_description),
-    "00100010": ("name", study_row.c.patient_name),
+    PATIENT_NAME: ("name", study_row.c.patient_name),
     "00100020": ("text", study_row.c.patient_id),
     "00100021": ("text", study_row.c.issuer_of_patient_id),
     "00100030": ("date", study_row.c.patient_birth_date),
@@ -53,8 +55,8 @@ SERIES_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
     "00080021": ("date", series_row.c.series_date),
     "00400244": ("date", series_row.c.step_start_date),
 }
-INDEXED: Final = frozenset({STUDY_INSTANCE_UID, "0020000E", "00080050", "00100010", "00100020"})
-"""Attributes whose columns have an index of their own."""
+INDEXED: Final = frozenset({STUDY_INSTANCE_UID, "0020000E", "00080050", PATIENT_NAME, "00100020"})
+"""Attributes whose columns have an index of their own; that of names covers a search in them."""
 
 ZONED: Final = frozenset({"00080020", "00080021", "00100030", "00400244"})
 """Dates that a time zone in the query may move to the next day or the one before."""
@@ -83,24 +85,42 @@ def narrow_series(query: Query) -> list[Predicate]:
     return _narrow_keys(query, SERIES_COLUMNS)
 
 
-def is_selective(query: Query) -> bool:
-    """Tell whether some key is likely to leave few rows, by an index of its own."""
+def pick_studies(query: Query) -> list[list[Predicate]]:
+    """Return searches of `study_row`, each by an index of its own, that find all candidates.
+
+    None if no key is likely to leave few rows. Names take two: SQLite would scan a whole index
+    for an OR of the alphabetic group and the others.
+    """
+    if not _is_selective(query):
+        return []
+    for key in query.keys:
+        if key.path == (PATIENT_NAME,) and isinstance(key.condition, (Single, Wildcard)):
+            rest = narrow_studies(replace(query, keys=tuple(k for k in query.keys if k != key)))
+            names = _list_names(study_row.c.patient_name, key.condition, query.fuzzy)
+            return [[*rest, name] for name in names] if names else [rest]
+    return [narrow_studies(query)]
+
+
+def pick_series(query: Query) -> list[list[Predicate]]:
+    """Return searches of `series_row` likewise."""
+    return [narrow_series(query)] if _is_selective(query) else []
+
+
+def _is_selective(query: Query) -> bool:
     return any(
         key.path[0] in INDEXED
         and len(key.path) == 1
-        and _has_beginning(key.condition, query.fuzzy and key.vr == "PN")
+        and (key.vr == "PN" or _has_beginning(key.condition))
         for key in query.scope_keys()
     )
 
 
-def _has_beginning(condition: Condition, fuzzy: bool) -> bool:
+def _has_beginning(condition: Condition) -> bool:
     if isinstance(condition, AnyOf):
-        return all(_has_beginning(member, fuzzy) for member in condition.members)
+        return all(_has_beginning(member) for member in condition.members)
     if isinstance(condition, Wildcard):
-        return not fuzzy and not condition.pattern.startswith(("*", "?", "^", "="))
-    if isinstance(condition, Single):
-        return not fuzzy and not condition.value.startswith(("^", "="))
-    return isinstance(condition, UidList)
+        return not condition.pattern.startswith(("*", "?"))
+    return isinstance(condition, (Single, UidList))
 
 
 def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, sa.Column[str]]]) -> list[Predicate]:
@@ -195,18 +215,28 @@ def _narrow_date(kind: Kind, column: sa.Column[str], condition: Condition) -> Pr
 
 
 def _narrow_name(column: sa.Column[str], condition: Condition, fuzzy: bool) -> Predicate | None:
+    return _join_any([*_list_names(column, condition, fuzzy)])
+
+
+def _list_names(column: sa.Column[str], condition: Condition, fuzzy: bool) -> list[Predicate]:
+    """Return alternatives, one of which holds for a row that matches; none if nothing is known.
+
+    They look at the alphabetic group; a row with other groups stays in where those may match.
+    """
     pattern = _read_pattern(condition)
     if pattern is None:
-        return None
+        return []
+    has_other = study_row.c.patient_name_other > ""
     if fuzzy:
-        part = _longest("*".join(split_words(pattern)))
-        return sa.or_(_contains(column, part), study_row.c.patient_name_other > "")
-    groups = [normalize_group(group) for group in pattern.split("=")]
-    if not groups[0]:
-        return None
-    family = _WILDCARDS.split(groups[0].split("^")[0])[0]
-    here = _begins(column, fold(family)) if family else _contains(column, _longest_part(groups[0]))
-    return here if len(groups) > 1 else sa.or_(here, study_row.c.patient_name_other > "")
+        return [sa.or_(_contains(column, _longest("*".join(split_words(pattern)))), has_other)]
+    first, *others = [normalize_group(group) for group in pattern.split("=")]
+    if not first:
+        return []
+    family = fold(_WILDCARDS.split(first.split("^")[0])[0])
+    if family:
+        return [_begins(column, family)] if others else [_begins(column, family), has_other]
+    here = _contains(column, _longest_part(first))
+    return [here] if others else [sa.or_(here, has_other)]
 
 
 def _narrow_name_part(

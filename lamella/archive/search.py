@@ -32,7 +32,13 @@ from lamella.archive.levels import (
     level_of,
 )
 from lamella.archive.matching import match_query
-from lamella.archive.narrowing import Predicate, is_selective, narrow_series, narrow_studies
+from lamella.archive.narrowing import (
+    Predicate,
+    narrow_series,
+    narrow_studies,
+    pick_series,
+    pick_studies,
+)
 from lamella.archive.query import Key, Query, UidList
 
 T = TypeVar("T")
@@ -162,7 +168,7 @@ def _walk_studies(
 ) -> Iterator[int]:
     order = (study_row.c.sort_key, study_row.c.row_id)
     where = [study_row.c.dataset_id == dataset_id, *narrow_studies(query)]
-    return _walk_ids(conn, order, where, visible.studies, is_selective(query))
+    return _walk_ids(conn, order, where, visible.studies, pick_studies(query))
 
 
 def _match_series(
@@ -184,13 +190,13 @@ def _walk_series(
     order = (series_row.c.study_uid, series_row.c.sort_key, series_row.c.row_id)
     where = [series_row.c.dataset_id == dataset_id, *narrow_series(query)]
     if not any(map(_needs_study, query.scope_keys())):
-        yield from _walk_ids(conn, order, where, visible.series, is_selective(query))
+        yield from _walk_ids(conn, order, where, visible.series, pick_series(query))
         return
     of_studies = query.narrow_to(Level.STUDY)
     uids = sorted({row.study_uid for row in _match_studies(conn, dataset_id, of_studies, visible)})
     for start in range(0, len(uids), IDS_PER_STATEMENT):
         chunk = series_row.c.study_uid.in_(uids[start : start + IDS_PER_STATEMENT])
-        yield from _walk_ids(conn, order, [*where, chunk], visible.series, True)
+        yield from _walk_ids(conn, order, [*where, chunk], visible.series, [[*where[1:], chunk]])
 
 
 def _needs_study(key: Key) -> bool:
@@ -206,17 +212,20 @@ def _walk_ids(
     order: tuple[sa.Column[Any], ...],
     where: list[Predicate],
     visible: BitMap,
-    selective: bool,
+    picks: list[list[Predicate]],
 ) -> Iterator[int]:
-    """Yield the visible row ids in order; the last column of `order` is the row id."""
+    """Yield the visible row ids in order; the last column of `order` is the row id.
+
+    Args:
+        where: The dataset, and what narrows its rows.
+        picks: Searches by index that together find all of these rows; may be empty.
+    """
     if not visible:
         return
-    if selective:
-        few = sa.select(*order).where(*where).limit(MOST_PICKED + 1)
-        places = sorted(tuple(found) for found in conn.execute(few))
-        if len(places) <= MOST_PICKED:
-            yield from (place[-1] for place in places if place[-1] in visible)
-            return
+    places = _pick(conn, order, [[*where[:1], *pick] for pick in picks])
+    if places is not None:
+        yield from (place[-1] for place in places if place[-1] in visible)
+        return
     size, wasted = FIRST_BATCH, 0
     after: tuple[Any, ...] | None = None
     while True:
@@ -230,8 +239,21 @@ def _walk_ids(
             return
         after, size = batch[-1], min(size * 2, LARGEST_BATCH)
         if wasted > SCAN_ALLOWANCE + len(visible):
-            yield from _pick(conn, order, where, after, visible)
+            yield from _read_places(conn, order, where, after, visible)
             return
+
+
+def _pick(
+    conn: sa.Connection, order: tuple[sa.Column[Any], ...], picks: list[list[Predicate]]
+) -> list[tuple[Any, ...]] | None:
+    """Return the places that the picks find, sorted; None if there are none or they are many."""
+    places: set[tuple[Any, ...]] = set()
+    for where in picks:
+        statement = sa.select(*order).where(*where).limit(MOST_PICKED + 1)
+        places |= {tuple(found) for found in conn.execute(statement).all()}
+        if len(places) > MOST_PICKED:
+            return None
+    return sorted(places) if picks else None
 
 
 def _scan(
@@ -246,10 +268,10 @@ def _scan(
         statement = statement.where(
             sa.tuple_(*order) > sa.tuple_(*after, types=[column.type for column in order])
         )
-    return [tuple(found) for found in conn.execute(statement)]
+    return [tuple(found) for found in conn.execute(statement).all()]
 
 
-def _pick(
+def _read_places(
     conn: sa.Connection,
     order: tuple[sa.Column[Any], ...],
     where: list[Predicate],
@@ -260,7 +282,7 @@ def _pick(
     ids = iter(visible)
     while chunk := list(islice(ids, IDS_PER_STATEMENT)):
         statement = sa.select(*order).where(*where, order[-1].in_(chunk))
-        places += (tuple(found) for found in conn.execute(statement))
+        places += (tuple(found) for found in conn.execute(statement).all())
     yield from (place[-1] for place in sorted(places) if place > after)
 
 
@@ -304,7 +326,7 @@ def _read_rows(
         statement = sa.select(*columns).where(
             table.c.dataset_id == dataset_id, table.c.row_id.in_(chunk)
         )
-        found |= {row[0]: row for row in conn.execute(statement)}
+        found |= {row[0]: row for row in conn.execute(statement).all()}
     return found
 
 

@@ -107,7 +107,10 @@ def upgrade() -> None:
         "ix_study_row_patient_id", "study_row", ["dataset_id", "patient_id"], unique=False
     )
     op.create_index(
-        "ix_study_row_patient_name", "study_row", ["dataset_id", "patient_name"], unique=False
+        "ix_study_row_patient_name",
+        "study_row",
+        ["dataset_id", "patient_name", "patient_name_other", "sort_key", "row_id"],
+        unique=False,
     )
     op.create_index(
         "ix_study_row_patient_name_other",
