@@ -23,6 +23,7 @@ from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_response
 from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
+from lamella.dimse_gateway.failures import log_failure
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
 from lamella.dimse_gateway.part10 import build_file_meta
 from lamella.dimse_gateway.reception import Reception, StoreRequest
@@ -128,8 +129,8 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         called = str(self.requestor.primitive.called_ae_title).strip()
         try:
             target = self._ask(self._house.admit(called, self.calling_ae_title))
-        except Exception:
-            LOGGER.exception("An association could not be judged")
+        except Exception as error:  # noqa: BLE001  (the peer gets an answer, whatever happens)
+            log_failure(LOGGER, "An association could not be judged", error)
             return TEMPORARY_CONGESTION
         if isinstance(target, Rejection):
             return target
@@ -140,8 +141,8 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         """Run the association from its request to its end, and commit what it stored."""
         try:
             super().run_reactor()
-        except Exception:
-            LOGGER.exception("An association broke down")
+        except Exception as error:  # noqa: BLE001  (what it stored is committed all the same)
+            log_failure(LOGGER, "An association broke down", error)
         finally:
             self._end_provider()
             for delivery in self.dimse.take_unfinished():

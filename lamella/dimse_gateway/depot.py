@@ -19,6 +19,7 @@ from lamella.archive.instances import Received
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, StoreCommand
 from lamella.dimse_gateway.delivery import Delivery
+from lamella.dimse_gateway.failures import log_failure
 from lamella.errors import (
     LamellaError,
     ReadOnlyRevision,
@@ -75,8 +76,9 @@ class Depot:
             judgement = await self._stage(delivery, received)
         except LamellaError as error:
             return Answer(error.dimse_status, error.detail)
-        except Exception:
-            LOGGER.exception("Instance %s could not be stored", command.sop_instance_uid)
+        except Exception as error:  # noqa: BLE001  (the sender gets an answer, whatever happens)
+            event = f"Instance {command.sop_instance_uid} could not be stored"
+            log_failure(LOGGER, event, error)
             return Answer(PROCESSING_FAILURE, "The instance could not be stored.")
         if judgement.verdict is Verdict.CONFLICT:
             return Answer(DUPLICATE_SOP_INSTANCE, judgement.reason)
@@ -97,8 +99,8 @@ class Depot:
             await self.commit()
         except LamellaError as error:
             LOGGER.warning("A commit of %s has to wait: %s", self._author, error.detail)
-        except Exception:
-            LOGGER.exception("A commit of %s has to wait", self._author)
+        except Exception as error:  # noqa: BLE001  (what is staged is committed later)
+            log_failure(LOGGER, f"A commit of {self._author} has to wait", error)
         self.changed_at = time.monotonic()
         return self.is_empty
 

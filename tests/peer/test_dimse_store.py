@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 from lamella.dimse_gateway import depot
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.association import GatewayAssociation
-from lamella.errors import OutOfResources
 from lamella.vcs.history import load_commit
 from lamella.vcs.refs import TAG, create_ref, delete_ref, find_dataset, read_head
 from tests.peer.dcmtk import run_tool
@@ -107,9 +107,7 @@ async def test_one_association_of_500_instances_is_one_commit(door: Door, tmp_pa
     assert await door.count_pending() == 0
 
 
-async def test_four_associations_of_500_instances_are_four_commits(
-    door: Door, tmp_path: Path
-) -> None:
+async def test_four_associations_at_once_are_four_commits(door: Door, tmp_path: Path) -> None:
     uids = [save_series(tmp_path / str(part), 125) for part in range(4)]
     pushed = [door.storescu("-aet", f"MOD{part}", tmp_path / str(part)) for part in range(4)]
     for finished in await asyncio.gather(*pushed):
@@ -474,21 +472,69 @@ async def test_protocol_violations_abort_and_keep_what_was_acknowledged(
     assert await door.list_instances() == {ds.SOPInstanceUID}
 
 
-async def test_commit_that_fails_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def fail(*_: Any) -> None:
-        raise OutOfResources("The database is full: no room on its disk.")
-
+async def test_commit_that_fails_is_tried_again(tmp_path: Path) -> None:
     async with open_door(tmp_path / "data", quiet_s=0.2) as door:
-        with monkeypatch.context() as patched:
-            patched.setattr(depot, "commit_session", fail)
-            async with associate(door) as association:
-                assert (await store(association, make_instance())).Status == 0x0000
-            assert await door.read_commits() == []
-            assert await door.count_pending() == 2
+        await refuse_rows(door, "commit")
+        async with associate(door) as association:
+            assert (await store(association, make_instance())).Status == 0x0000
+        assert await door.read_commits() == []
+        assert await door.count_pending() == 2
+        await accept_rows(door, "commit")
         await wait_until(door.read_commits)
         assert await door.count_pending() == 0
+
+
+async def test_failure_that_nobody_foresaw_is_answered_and_leaves_nothing(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    await refuse_rows(door, "staged")
+    ds = make_instance()
+    async with associate(door) as association:
+        assert (await store(association, ds)).Status == 0x0110
+        assert await door.count_pending() == 0
+        await accept_rows(door, "staged")
+        assert (await store(association, ds)).Status == 0x0000
+    assert await door.list_instances() == {ds.SOPInstanceUID}
+    assert str(ds.SOPInstanceUID) in caplog.text
+    assert PATIENT_NAME not in caplog.text
+
+
+async def refuse_rows(door: Door, table: str) -> None:
+    """Let the database fail whoever writes to a table."""
+    statement = (
+        f'CREATE TRIGGER refuse_{table} BEFORE INSERT ON "{table}" '
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    await door.repository.archive.database.write(lambda c: c.exec_driver_sql(statement))
+
+
+async def accept_rows(door: Door, table: str) -> None:
+    """Let the database write to a table again."""
+    statement = f"DROP TRIGGER refuse_{table}"
+    await door.repository.archive.database.write(lambda c: c.exec_driver_sql(statement))
+
+
+async def test_full_disk_is_out_of_resources_and_others_go_on(door: Door) -> None:
+    long = make_instance()
+    long.Rows, long.Columns, long.PixelData = 3000, 4000, bytes(12_000_000)
+    with short_files(8_000_000):
+        async with associate(door) as association:
+            refused = await store(association, long)
+            assert (await store(association, make_instance())).Status == 0x0000
+    assert refused.Status == 0xA700
+    assert len(await door.list_instances()) == 1
+    assert await no_files(door.repository.archive.spool_folder)
+
+
+@contextmanager
+def short_files(size_bytes: int) -> Iterator[None]:
+    """Let this process write no file beyond a size: a disk that is full for long ones."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_branch_that_is_gone_refuses_stores(tmp_path: Path) -> None:
