@@ -97,7 +97,7 @@ class PostgresDatabase(Database):
     _ATTEMPTS = 5
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True)
+        self._engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
 
     async def read(self, work: Work[T]) -> T:
         return await self._run(work)
@@ -182,6 +182,7 @@ def _sqlite_engine(url: str, begin: str) -> sa.Engine:
     engine = sa.create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+        hide_parameters=True,  # errors are logged; what was bound may be a patient
         poolclass=sa.pool.QueuePool,
         pool_size=READERS,
     )

@@ -37,7 +37,8 @@ class Archive:
         database: Where rows are.
         packs: Where bytes are.
         spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
-        node_id: Names this installation's server among several that share a database.
+        node_id: Owner of the sessions opened here: of a server the same after each start, so
+            that it finds what a crash left; of any other command a name of its own.
     """
 
     database: Database
@@ -51,8 +52,12 @@ class Archive:
         await self.packs.close()
 
 
-async def open_archive(settings: Settings) -> Archive:
+async def open_archive(settings: Settings, *, is_server: bool = False) -> Archive:
     """Make the data folder if it is new, bring the schema to head, and open everything.
+
+    Args:
+        settings: Where everything is.
+        is_server: Whether the one server of the folder asks, which holds its lock.
 
     Raises:
         InvalidRequest: The folder is not Lamella's or of an unknown format; a URL is wrong.
@@ -61,7 +66,7 @@ async def open_archive(settings: Settings) -> Archive:
     folder = settings.data_dir.absolute()
     try:
         prepare_folder(folder)
-        node_id = _read_node_id(folder)
+        node_id = _read_node_id(folder) if is_server else f"command-{secrets.token_hex(8)}"
         packs = LocalPackStore(_find_pack_folder(settings, folder))
         spool_folder = packs.folder / "spool"
         make_durable_folder(spool_folder)

@@ -12,7 +12,7 @@ header.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -71,11 +71,17 @@ class Intake:
         self._new: list[_NewBlob] = []
         self._known: set[bytes] = set()
 
-    async def add(self, chunks: AsyncIterator[bytes]) -> Received:
+    async def add(
+        self, chunks: AsyncIterator[bytes], check: Callable[[InstanceFacts], None] | None = None
+    ) -> Received:
         """Take one instance from a stream of bytes of any length, in flat memory.
 
+        Args:
+            chunks: The Part 10 file.
+            check: Raises InstanceRefused where the door does not want this instance.
+
         Raises:
-            InvalidInstance: It is refused; nothing of it is kept.
+            InstanceRefused: It is refused; nothing of it is kept.
             OutOfResources: There is no room.
         """
         spool = self._open_spool()
@@ -87,7 +93,7 @@ class Intake:
                 if len(buffer) >= BUFFER_BYTES:
                     await run_in_thread(spool.write, buffer)
                     buffer, spilled = bytearray(), True
-            return await run_in_thread(self._finish, spool, buffer, spilled)
+            return await run_in_thread(self._finish, spool, buffer, spilled, check)
         except BaseException:
             spool.drop()
             raise
@@ -160,7 +166,13 @@ class Intake:
             self._placed.append([])
         return self._spools[-1]
 
-    def _finish(self, spool: Spool, buffer: bytearray, spilled: bool) -> Received:
+    def _finish(
+        self,
+        spool: Spool,
+        buffer: bytearray,
+        spilled: bool,
+        check: Callable[[InstanceFacts], None] | None,
+    ) -> Received:
         source: ByteSource = MemorySource(buffer)
         spool_rest = bool(buffer)
         if spilled:
@@ -168,6 +180,8 @@ class Intake:
             spool_rest = False
             source = spool.source()
         facts = read_facts(source)
+        if check is not None:
+            check(facts)
         if spool_rest:
             spool.write(buffer)
         start = spool.keep()

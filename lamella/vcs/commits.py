@@ -127,7 +127,8 @@ def commit_abandoned(
         drop_session(connection, session_id)
         return None
     except RevisionNotFound:
-        return _queue_stranded(connection, work)
+        _queue_stranded(connection, work)
+        return None
 
 
 def _queue_stranded(connection: sa.Connection, work: Session) -> None:

@@ -1,0 +1,40 @@
+"""The web application: all doors that speak HTTP, as one ASGI application."""
+
+from __future__ import annotations
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ASGIApp
+
+from lamella import __version__
+from lamella.dicomweb.problems import answer_error
+from lamella.dicomweb.services import Services
+from lamella.qido import routes as qido_routes
+from lamella.stow import routes as stow_routes
+from lamella.wado import routes as wado_routes
+from lamella.web import api, health
+from lamella.web.watching import RequestWatch
+
+
+def build_application(services: Services) -> ASGIApp:
+    """Return the application over an installation."""
+    app = Litestar(
+        route_handlers=[
+            *qido_routes.ROUTES,
+            *wado_routes.ROUTES,
+            *stow_routes.ROUTES,
+            api.ROUTER,
+            *health.ROUTES,
+        ],
+        exception_handlers={Exception: answer_error},
+        state=State({"services": services}),
+        openapi_config=OpenAPIConfig(
+            title="Lamella",
+            version=__version__,
+            description="A DICOMweb archive in which every view is pinned to a commit.",
+        ),
+        logging_config=None,
+        request_max_body_size=1 << 20,
+    )
+    return RequestWatch(app)

@@ -1,0 +1,82 @@
+"""Granian, embedded in our own event loop and on our own listening socket.
+
+The embedded server shares the process with the DIMSE gateway, so that one `kill` is one crash
+and the real port is known before the first request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+from granian._granian import SocketHolder
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+from litestar.types import ASGIApp
+
+from lamella.errors import OutOfResources
+from lamella.settings import Address
+
+BACKLOG = 1024
+
+
+def listen(address: Address) -> socket.socket:
+    """Bind and listen.
+
+    Raises:
+        OutOfResources: The address is taken or cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OutOfResources(f"HTTP cannot listen on {address}: {error.strerror}.") from error
+    listener.setblocking(False)
+    return listener
+
+
+class HttpServer(Server):
+    """One embedded granian worker on a socket that is listening already."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        logging.getLogger("granian").setLevel(logging.ERROR)
+        super().__init__(
+            app,
+            interface=Interfaces.ASGINL,
+            websockets=False,
+            backlog=BACKLOG,
+            log_level=LogLevels.error,
+            log_dictconfig={"disable_existing_loggers": False},
+        )
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to serve in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self.serve())
+
+    async def finish(self, timeout_s: float) -> None:
+        """Take no new connections, and wait for requests under way.
+
+        Args:
+            timeout_s: How long they may take; then they are cut off.
+        """
+        self.stop()  # type: ignore[no-untyped-call]
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout_s)
+        self._listener.close()
+
+    def _init_shared_socket(self) -> None:
+        # granian's stub lacks two of the arguments: whether it is a Unix socket, the backlog
+        holder: Any = SocketHolder
+        self._shd = holder(self._listener.fileno(), False, BACKLOG)
+
+    def _drop_shared_socket(self) -> None:
+        pass

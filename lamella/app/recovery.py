@@ -1,0 +1,56 @@
+"""Commits what a crash, or a sender that vanished, left staged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from lamella.errors import LamellaError
+from lamella.vcs.commits import commit_abandoned, list_abandoned
+from lamella.vcs.repository import Repository
+
+logger = logging.getLogger("lamella.recovery")
+
+SWEEP_EVERY_S = 15.0
+
+
+async def commit_left_over(repository: Repository) -> int:
+    """Commit the sessions that this node's last run left, and all whose lease ran out."""
+    return await _commit(repository, repository.archive.node_id)
+
+
+class Sweeper:
+    """Looks for sessions whose lease ran out, for as long as the server runs."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look, every 15 s."""
+        self._task = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await _commit(self._repository, None)
+            except LamellaError as error:
+                logger.error("sweep failed: %s", error.detail)
+
+
+async def _commit(repository: Repository, node_id: str | None) -> int:
+    database = repository.archive.database
+    sessions = await database.read(lambda c: list_abandoned(c, node_id))
+    for session_id in sessions:
+        await database.write(lambda c, s=session_id: commit_abandoned(c, repository, s))  # type: ignore[misc]
+        logger.warning("committed what a session left behind", extra={"session": session_id})
+    return len(sessions)

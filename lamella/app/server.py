@@ -1,0 +1,129 @@
+"""`lamella serve`: one process with both doors, from the lock on the folder to a graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+
+import uvloop
+
+from lamella.app.application import build_application
+from lamella.app.http_server import HttpServer, listen
+from lamella.app.logs import set_up_logs
+from lamella.app.recovery import Sweeper, commit_left_over
+from lamella.archive.installation import ServerLock, open_archive, prepare_folder
+from lamella.archive.spool import remove_leftovers
+from lamella.dicomweb.services import Services
+from lamella.dimse_gateway.gateway import Gateway
+from lamella.errors import InvalidRequest, OutOfResources
+from lamella.settings import Address, Settings
+from lamella.vcs.datasets import ensure_default
+from lamella.vcs.repository import Repository
+
+logger = logging.getLogger("lamella.server")
+
+STOP_TIMEOUT_S = 60.0
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    Raises:
+        InvalidRequest: Settings that would be unsafe, or that this version does not know.
+        FolderLocked: Another server runs on the data folder.
+        OutOfResources: An address is taken, or the folder or database cannot be used.
+    """
+    settings.check_exposure()
+    _check_supported(settings)
+    set_up_logs(settings.log_level)
+    folder = settings.data_dir.absolute()
+    try:
+        prepare_folder(folder)
+        lock = ServerLock(folder)
+    except OSError as error:
+        raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
+    try:
+        uvloop.run(_serve(settings))
+    finally:
+        lock.release()
+    return 0
+
+
+def _check_supported(settings: Settings) -> None:
+    """Refuse what would otherwise be silently ignored."""
+    if settings.auth != "none":
+        raise InvalidRequest(f"LAMELLA_AUTH={settings.auth} is not in this version.")
+    if settings.redis_url:
+        raise InvalidRequest("LAMELLA_REDIS_URL is not in this version: jobs run in-process.")
+    if settings.workers != 1:
+        raise InvalidRequest("LAMELLA_WORKERS other than 1 is not in this version.")
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    listener = listen(settings.http_address)
+    archive = await open_archive(settings, is_server=True)
+    repository = Repository(archive)
+    services = Services(repository, settings)
+    try:
+        remove_leftovers(archive.spool_folder)
+        await archive.database.write(ensure_default)
+        await commit_left_over(repository)
+        await _run_doors(settings, services, listener, stop)
+    finally:
+        await services.decoders.close()
+        await archive.close()
+
+
+async def _run_doors(
+    settings: Settings, services: Services, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    gateway: Gateway | None = None
+    dimse: Address | None = None
+    if settings.dimse_address is not None:
+        gateway = Gateway(services.repository, settings, asyncio.get_running_loop())
+        dimse = await gateway.start()
+    http = HttpServer(build_application(services), listener)
+    http.start()
+    sweeper = Sweeper(services.repository)
+    sweeper.start()
+    host, port = listener.getsockname()[:2]
+    await _wait_until_answering(host, port)
+    _announce(settings, Address(host, port), dimse)
+    await stop.wait()
+    logger.info("stopping")
+    await http.finish(STOP_TIMEOUT_S)
+    if gateway is not None:
+        await gateway.stop()
+    await sweeper.stop()
+
+
+async def _wait_until_answering(host: str, port: int) -> None:
+    """Return once the HTTP door has given its first answer.
+
+    Raises:
+        OutOfResources: It does not come up.
+    """
+    target = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    for _ in range(200):
+        try:
+            reader, writer = await asyncio.open_connection(target, port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            status = await asyncio.wait_for(reader.readline(), 5)
+            writer.close()
+            if b" 200 " in status:
+                return
+        except (OSError, TimeoutError):
+            pass  # not up yet
+        await asyncio.sleep(0.05)
+    raise OutOfResources("The HTTP door does not answer.")
+
+
+def _announce(settings: Settings, http: Address, dimse: Address | None) -> None:
+    line = f"lamella ready http=http://{http} dimse={dimse or 'off'} aet={settings.aet}"
+    print(line, flush=True)

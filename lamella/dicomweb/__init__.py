@@ -1,0 +1,1 @@
+"""What the three web doors share: media types, multipart, pinned requests, answers, problems."""

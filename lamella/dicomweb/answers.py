@@ -1,0 +1,99 @@
+"""Answers as ASGI: a status, headers, and a body that is sent piece by piece, never joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from isal import igzip
+from litestar.types import Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+GZIP_FROM_BYTES = 1024
+_GZIP_LEVEL = 1
+
+
+class Answer:
+    """An ASGI application that gives one answer.
+
+    Args:
+        status: HTTP status.
+        headers: Names in lower case.
+        body: All of the body, or its pieces as they come.
+        length_bytes: Of a body that comes in pieces, if it is known.
+    """
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | AsyncIterator[bytes] = b"",
+        length_bytes: int | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = list(headers)
+        self._body = body
+        self._length_bytes = len(body) if isinstance(body, bytes) else length_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; a HEAD request gets its headers only."""
+        await send(self._start())
+        if scope.get("method") == "HEAD":
+            await _close(self._body)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif isinstance(self._body, bytes):
+            await send({"type": "http.response.body", "body": self._body, "more_body": False})
+        else:
+            await self._send_pieces(self._body, receive, send)
+
+    def _start(self) -> Any:
+        headers = [
+            (name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers
+        ]
+        if self._length_bytes is not None and self.status != 304:
+            headers.append((b"content-length", str(self._length_bytes).encode()))
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+    async def _send_pieces(
+        self, pieces: AsyncIterator[bytes], receive: Receive, send: Send
+    ) -> None:
+        # The server takes pieces for a client that has left without a word, so watch for that:
+        # nobody should read 3 GB for nobody.
+        gone = asyncio.ensure_future(_wait_until_gone(receive))
+        try:
+            async for piece in pieces:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            await _close(pieces)
+
+
+def compress_body(body: bytes) -> bytes:
+    """Return a body gzipped (igzip: 10 times the speed of zlib at much the same size)."""
+    packed: bytes = igzip.compress(body, _GZIP_LEVEL, mtime=0)
+    return packed
+
+
+async def iterate(chunks: Any) -> AsyncIterator[bytes]:
+    """Yield the chunks of a plain iterator, each fetched in a thread."""
+    source = iter(chunks)
+    while True:
+        chunk = await asyncio.to_thread(next, source, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _close(pieces: bytes | AsyncIterator[bytes]) -> None:
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()

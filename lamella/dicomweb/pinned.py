@@ -1,0 +1,156 @@
+"""A DICOMweb request, pinned: its view, its URLs, and the headers that say so."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+
+from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body
+from lamella.dicomweb.locations import base_url, escape
+from lamella.dicomweb.media_types import MediaRange, parse_accept
+from lamella.dicomweb.services import Services, services_of
+from lamella.vcs.view import View, open_view
+
+_REPRESENTATIONS = "1"  # change it when the same commit is written differently from now on
+_SCOPE_KEY = "lamella.pinned"
+_IMMUTABLE = "max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One request on one commit.
+
+    Attributes:
+        request: The request.
+        services: What to work with.
+        view: The commit that answers.
+        root_url: Absolute URL of the DICOMweb root, with the revision as it was typed; '' for
+            a request to `/api/v1`, whose revision is a parameter.
+        accept: What the client takes, most wanted first.
+    """
+
+    request: Request[Any, Any, Any]
+    services: Services
+    view: View
+    root_url: str
+    accept: Sequence[MediaRange]
+
+    def url(self, *segments: str) -> str:
+        """Return the absolute URL of a resource under this root, as typed."""
+        return "/".join([self.root_url, *map(escape, segments)])
+
+    def headers(self, media_type: str, coding: str = "") -> list[tuple[str, str]]:
+        """Return the headers of a GET answer: commit, place, validators.
+
+        Args:
+            media_type: The chosen representation, with parameters that tell it from others.
+            coding: The chosen content coding.
+        """
+        visibility = "public" if self.services.settings.auth == "none" else "private"
+        fixed = self.view.revision.is_commit_id
+        return [
+            ("lamella-commit", self.view.commit_id),
+            ("content-location", self.fixed_url()),
+            ("etag", self._make_etag(media_type, coding)),
+            ("cache-control", f"{visibility}, {_IMMUTABLE}" if fixed else "no-cache"),
+            ("vary", "Accept, Accept-Encoding"),
+        ]
+
+    def answer(self, media_type: str, body: bytes, extra: Sequence[tuple[str, str]] = ()) -> Answer:
+        """Return a whole body, gzipped where the client takes that, or 304."""
+        coding = ""
+        if len(body) >= GZIP_FROM_BYTES and takes_gzip(self.request):
+            coding = "gzip"
+        headers = self.headers(media_type, coding)
+        if self.is_fresh(headers):
+            return Answer(304, headers)
+        if coding:
+            body = compress_body(body)
+            headers.append(("content-encoding", coding))
+        return Answer(200, [*headers, ("content-type", media_type), *extra], body)
+
+    def is_fresh(self, headers: Sequence[tuple[str, str]]) -> bool:
+        """Tell whether the client has this representation already (`If-None-Match`).
+
+        Source:
+            RFC 9110 §13.1.2 (weak comparison).
+        """
+        asked = self.request.headers.get("if-none-match")
+        if asked is None:
+            return False
+        known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
+        return "*" in known or dict(headers)["etag"] in known
+
+    def fixed_url(self) -> str:
+        """Return the URL of the same resource under the full commit id."""
+        base, query = base_url(self.request), self.request.scope["query_string"].decode("latin-1")
+        if not self.root_url:
+            path = "".join(f"/{escape(part)}" for part in self._parts())
+            return f"{base}{path}?revision={self.view.commit_id}"
+        dataset = escape(self.view.dataset.name)
+        url = f"{base}/dicomweb/{dataset}/{self.view.commit_id}{self._read_rest()}"
+        return f"{url}?{query}" if query else url
+
+    def _parts(self) -> list[str]:
+        return str(self.request.scope["path"]).split("/")[1:]
+
+    def _read_rest(self) -> str:
+        """Return the path behind the revision, escaped."""
+        parts = self._parts()
+        if self.root_url:
+            parts = parts[3 if "revision" in self.request.path_params else 2 :]
+        return "".join(f"/{escape(part)}" for part in parts)
+
+    def _make_etag(self, media_type: str, coding: str) -> str:
+        query = self.request.scope["query_string"].decode("latin-1") if self.root_url else ""
+        facts = "\0".join(
+            [_REPRESENTATIONS, self.view.commit_id, self._read_rest(), query, media_type, coding]
+        )
+        return f'"{hashlib.sha256(facts.encode()).hexdigest()[:40]}"'
+
+
+async def pin(request: Request[Any, Any, Any]) -> Pinned:
+    """Resolve the dataset and revision in a request's path.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+    """
+    services = services_of(request)
+    dataset = str(request.path_params["dataset"])
+    revision = request.path_params.get("revision")
+    repository = services.repository
+    view = await repository.archive.database.read(
+        lambda connection: open_view(connection, repository, dataset, revision)
+    )
+    root = f"{base_url(request)}/dicomweb/{escape(dataset)}"
+    if revision is not None:
+        root = f"{root}/{escape(revision)}"
+    accept = parse_accept(request.headers.get("accept"), request.query_params.getall("accept", []))
+    pinned = Pinned(request, services, view, root, accept)
+    request.scope["state"][_SCOPE_KEY] = pinned
+    return pinned
+
+
+def pinned_headers(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Return the headers that say which commit a failed request was about, if that is known."""
+    pinned = request.scope.get("state", {}).get(_SCOPE_KEY)
+    if not isinstance(pinned, Pinned):
+        return {}
+    headers = {"Lamella-Commit": pinned.view.commit_id}
+    if request.method in ("GET", "HEAD"):
+        headers["Content-Location"] = pinned.fixed_url()
+    return headers
+
+
+def takes_gzip(request: Request[Any, Any, Any]) -> bool:
+    """Tell whether Accept-Encoding allows gzip (RFC 9110 §12.5.3)."""
+    for member in request.headers.get("accept-encoding", "").lower().split(","):
+        coding, _, parameter = member.partition(";")
+        if coding.strip() in ("gzip", "x-gzip", "*"):
+            weight = parameter.replace(" ", "").removeprefix("q=")
+            return not parameter or weight.strip("0.") != ""
+    return False

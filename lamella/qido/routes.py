@@ -1,0 +1,114 @@
+"""The search transaction as HTTP.
+
+Source:
+    PS3.18 §8.3.4 and §10.6; warnings of §8.3.4.2 to §8.3.4.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, route
+from litestar.types import ASGIApp
+
+from lamella.archive.levels import Level
+from lamella.archive.query import Query
+from lamella.archive.results import build_shaper
+from lamella.dicomweb.media_types import negotiate_json
+from lamella.dicomweb.pinned import Pinned, pin
+from lamella.errors import InvalidRequest
+from lamella.qido.parameters import parse_search
+from lamella.vcs.finder import Found, Match, find
+
+_ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
+_MORE = "There are additional results that can be requested"
+
+
+def _paths(resource: str) -> list[str]:
+    return [f"{root}{resource}" for root in _ROOTS]
+
+
+@route(_paths("/studies"), http_method=["GET", "HEAD"], name="search-studies")
+async def search_studies(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Search for studies of this revision."""
+    return await _search(request, Level.STUDY)
+
+
+@route(
+    [*_paths("/series"), *_paths("/studies/{study:str}/series")],
+    http_method=["GET", "HEAD"],
+    name="search-series",
+)
+async def search_series(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Search for series, of one study or of all."""
+    return await _search(request, Level.SERIES)
+
+
+@route(
+    [
+        *_paths("/instances"),
+        *_paths("/studies/{study:str}/instances"),
+        *_paths("/studies/{study:str}/series/{series:str}/instances"),
+    ],
+    http_method=["GET", "HEAD"],
+    name="search-instances",
+)
+async def search_instances(request: Request[Any, Any, Any]) -> ASGIApp:
+    """Search for instances, of one series, one study or all."""
+    return await _search(request, Level.INSTANCE)
+
+
+ROUTES = (search_studies, search_series, search_instances)
+
+
+async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
+    pinned = await pin(request)
+    form = negotiate_json(pinned.accept)
+    query = parse_search(
+        _read_parameters(request),
+        level,
+        request.path_params.get("study"),
+        request.path_params.get("series"),
+    )
+    repository = pinned.services.repository
+    found = await repository.archive.database.read(
+        lambda connection: find(connection, repository, pinned.view, query)
+    )
+    body = msgspec.json.encode(_shape(pinned, query, found))
+    return pinned.answer(form.media_type, body, _warn(pinned, query, found))
+
+
+def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    """Return the query string's pairs in order; a key without a value matches anything."""
+    text = request.scope["query_string"].decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, encoding="utf-8", errors="strict")
+    except (UnicodeDecodeError, ValueError) as error:
+        raise InvalidRequest("The query string is not percent-encoded UTF-8.") from error
+
+
+def _shape(pinned: Pinned, query: Query, found: Found) -> list[dict[str, Any]]:
+    shape = build_shaper(query)
+    return [
+        shape(match.attributes, match.counts, _locate(pinned, match)) for match in found.matches
+    ]
+
+
+def _locate(pinned: Pinned, match: Match) -> str:
+    segments = ["studies", match.study_uid]
+    if match.series_uid:
+        segments += ["series", match.series_uid]
+    if match.sop_uid:
+        segments += ["instances", match.sop_uid]
+    return pinned.url(*segments)
+
+
+def _warn(pinned: Pinned, query: Query, found: Found) -> list[tuple[str, str]]:
+    texts = [*query.warnings, *([_MORE] if found.has_more else [])]
+    return [("warning", f"299 {pinned.root_url}: {_to_ascii(text)}") for text in texts]
+
+
+def _to_ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode().replace("\n", " ").replace("\r", " ")

@@ -1,0 +1,182 @@
+"""Searching a view: catalog rows and instances that match, with their counts.
+
+QIDO-RS, C-FIND and the clients all search here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from lamella.archive.levels import (
+    SERIES_RELATED_INSTANCES,
+    SOP_INSTANCE_UID,
+    STUDY_RELATED_INSTANCES,
+    STUDY_RELATED_SERIES,
+    Level,
+)
+from lamella.archive.matching import match_query
+from lamella.archive.query import Query, UidList
+from lamella.archive.search import (
+    Row,
+    search_patients,
+    search_series,
+    search_studies,
+    take_page,
+    walk_series,
+)
+from lamella.archive.tables import derived
+from lamella.archive.upsert import split_batches
+from lamella.vcs.judgement import find_places
+from lamella.vcs.repository import Repository
+from lamella.vcs.stored import key_of_entry, load_documents
+from lamella.vcs.tree import Tree
+from lamella.vcs.view import View
+
+DOCUMENTS_AT_A_TIME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One match.
+
+    Attributes:
+        series_uid: '' for a study or patient.
+        sop_uid: '' for anything but an instance.
+        attributes: DICOM JSON, with the attributes of the levels above.
+        counts: Tag of a count → its value at this commit.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    attributes: Mapping[str, Any]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of matches, and whether there are more behind it."""
+
+    matches: tuple[Match, ...]
+    has_more: bool
+
+
+def find(connection: sa.Connection, repository: Repository, view: View, query: Query) -> Found:
+    """Return the page of matches that a query asks for."""
+    tree = view.tree(connection, repository)
+    if query.level is Level.INSTANCE:
+        page, has_more = take_page(_match_instances(connection, repository, view, query), query)
+        return Found(tuple(page), has_more)
+    search = {
+        Level.PATIENT: search_patients,
+        Level.STUDY: search_studies,
+        Level.SERIES: search_series,
+    }[query.level]
+    visible = view.visible(connection, repository)
+    found = search(connection, view.dataset.id, query, visible)
+    return Found(tuple(_make_match(tree, row) for row in found.rows), found.has_more)
+
+
+def _make_match(tree: Tree, row: Row, sop_uid: str = "") -> Match:
+    series_uid = row.series_uid or ""
+    return Match(
+        row.study_uid, series_uid, sop_uid, row.attributes, count(tree, row.study_uid, series_uid)
+    )
+
+
+def count(tree: Tree, study_uid: str, series_uid: str) -> dict[str, int]:
+    """Return the counts of a study, and of a series if one is named, by tag."""
+    counts: dict[str, int] = {}
+    study = tree.study_summary(study_uid)
+    if study is not None:
+        counts[STUDY_RELATED_SERIES] = study.n_series
+        counts[STUDY_RELATED_INSTANCES] = study.n_instances
+    series = tree.series_summary(study_uid, series_uid) if series_uid else None
+    if series is not None:
+        counts[SERIES_RELATED_INSTANCES] = series.n_instances
+    return counts
+
+
+def _match_instances(
+    connection: sa.Connection, repository: Repository, view: View, query: Query
+) -> Iterator[Match]:
+    tree = view.tree(connection, repository)
+    match = match_query(query)
+    for row in _narrow(connection, repository, view, query):
+        counts = count(tree, row.study_uid, row.series_uid or "")
+        for sop_uid, document in _read_series(connection, view, tree, row, query):
+            attributes = {**row.attributes, **document}
+            if match(attributes):
+                yield Match(row.study_uid, row.series_uid or "", sop_uid, attributes, counts)
+
+
+def _narrow(
+    connection: sa.Connection, repository: Repository, view: View, query: Query
+) -> Iterator[Row]:
+    """Yield the series that can hold matches; those of named instances by the place index."""
+    visible = view.visible(connection, repository)
+    wanted = query.narrow_to(Level.SERIES)
+    uids = _list_sop_uids(query)
+    if uids is None or query.series_uid:
+        yield from walk_series(connection, view.dataset.id, wanted, visible)
+        return
+    places = {place for uid in uids for place in find_places(connection, view.dataset.id, uid)}
+    for study_uid, series_uid in sorted(places):
+        if query.study_uid not in (None, study_uid):
+            continue
+        there = replace(wanted, study_uid=study_uid, series_uid=series_uid)
+        yield from walk_series(connection, view.dataset.id, there, visible)
+
+
+def _list_sop_uids(query: Query) -> tuple[str, ...] | None:
+    if query.sop_uid:
+        return (query.sop_uid,)
+    for key in query.keys:
+        if key.path == (SOP_INSTANCE_UID,) and isinstance(key.condition, UidList):
+            return key.condition.uids
+    return None
+
+
+def _read_series(
+    connection: sa.Connection, view: View, tree: Tree, row: Row, query: Query
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield a series' instances with their documents, by Instance Number, then UID."""
+    uids = _list_sop_uids(query)
+    entries = {
+        sop_uid: key_of_entry(entry)
+        for sop_uid, entry in tree.instances(row.study_uid, row.series_uid or "")
+        if uids is None or sop_uid in uids
+    }
+    ordered = order_instances(connection, view.dataset.id, entries)
+    for batch in split_batches(ordered, DOCUMENTS_AT_A_TIME):
+        keys = [entries[sop_uid] for sop_uid in batch]
+        documents = load_documents(connection, view.dataset.id, keys)
+        for sop_uid in batch:
+            yield sop_uid, msgspec.json.decode(documents[entries[sop_uid]].dicom_json)
+
+
+def order_instances(
+    connection: sa.Connection, dataset_id: int, keys: Mapping[str, bytes]
+) -> list[str]:
+    """Return SOP Instance UIDs by Instance Number, then UID; those without a number last.
+
+    Args:
+        keys: SOP Instance UID → instance key.
+    """
+    numbers: dict[bytes, int | None] = {}
+    for batch in split_batches(list(keys.values())):
+        query = sa.select(derived.c.key, derived.c.instance_number).where(
+            derived.c.dataset_id == dataset_id, derived.c.key.in_(batch)
+        )
+        numbers.update((key, number) for key, number in connection.execute(query))
+
+    def place(sop_uid: str) -> tuple[bool, int, str]:
+        number = numbers.get(keys[sop_uid])
+        return number is None, number or 0, sop_uid
+
+    return sorted(keys, key=place)

@@ -1,0 +1,89 @@
+"""The instances that a target names, as one view has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lamella.archive.levels import Level
+from lamella.archive.query import Query
+from lamella.archive.search import search_series
+from lamella.errors import ResourceNotFound
+from lamella.vcs.finder import order_instances
+from lamella.vcs.repository import Repository
+from lamella.vcs.stored import key_of_entry
+from lamella.vcs.tree import Entry, Tree
+from lamella.vcs.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One instance of a view.
+
+    Attributes:
+        key: Under which its rows are kept.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    entry: Entry
+    key: bytes
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Return the path segments of the instance under a DICOMweb root."""
+        return ("studies", self.study_uid, "series", self.series_uid, "instances", self.sop_uid)
+
+
+def select(
+    connection: sa.Connection,
+    repository: Repository,
+    view: View,
+    study_uid: str,
+    series_uid: str | None = None,
+    sop_uid: str | None = None,
+) -> list[Selected]:
+    """Return the instances of a study, of a series, or the one instance.
+
+    Series come by number, instances by number within them, as in a search.
+
+    Raises:
+        ResourceNotFound: The view has none of these.
+    """
+    tree = view.tree(connection, repository)
+    if series_uid is not None and sop_uid is not None:
+        entry = tree.entry(study_uid, series_uid, sop_uid)
+        if entry is None:
+            raise ResourceNotFound(f"There is no instance {sop_uid} in that series here.")
+        return [Selected(study_uid, series_uid, sop_uid, entry, key_of_entry(entry))]
+    series = [series_uid] if series_uid else _order_series(connection, repository, view, study_uid)
+    found = [
+        one for uid in series for one in _select_series(connection, view, tree, study_uid, uid)
+    ]
+    if not found:
+        what = f"series {series_uid}" if series_uid else f"study {study_uid}"
+        raise ResourceNotFound(f"There is no {what} at this revision.")
+    return found
+
+
+def _order_series(
+    connection: sa.Connection, repository: Repository, view: View, study_uid: str
+) -> Sequence[str]:
+    query = Query(level=Level.SERIES, study_uid=study_uid)
+    visible = view.visible(connection, repository)
+    rows = search_series(connection, view.dataset.id, query, visible).rows
+    return [row.series_uid for row in rows if row.series_uid is not None]
+
+
+def _select_series(
+    connection: sa.Connection, view: View, tree: Tree, study_uid: str, series_uid: str
+) -> list[Selected]:
+    entries = dict(tree.instances(study_uid, series_uid))
+    keys = {sop_uid: key_of_entry(entry) for sop_uid, entry in entries.items()}
+    return [
+        Selected(study_uid, series_uid, sop_uid, entries[sop_uid], keys[sop_uid])
+        for sop_uid in order_instances(connection, view.dataset.id, keys)
+    ]

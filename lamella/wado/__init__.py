@@ -1,0 +1,1 @@
+"""WADO-RS: retrieve instances, metadata, frames and bulk data (PS3.18 §10.4)."""

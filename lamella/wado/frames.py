@@ -1,0 +1,202 @@
+"""Frames of an instance: byte ranges of packs, decoded only where the client asks for it.
+
+Source:
+    PS3.18 §10.4.1.1.6 (frames, 1-based), §8.7.3.3 (media types); PS3.5 §A.4, §8.1.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lamella.archive.frames import DoubtfulFrames, FrameTable, build_frame_table
+from lamella.archive.header import read_header
+from lamella.archive.source import ByteSource
+from lamella.archive.threads import run_in_thread
+from lamella.archive.values import swap_words
+from lamella.dicomweb.answers import Answer
+from lamella.dicomweb.frame_types import NATIVE_TRANSFER_SYNTAXES
+from lamella.dicomweb.media_types import FramesAnswer, negotiate_frames
+from lamella.dicomweb.multipart_writer import (
+    closing,
+    multipart_content_type,
+    new_boundary,
+    part_header,
+)
+from lamella.dicomweb.pinned import Pinned
+from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, ResourceNotFound
+from lamella.imaging.decoders import PixelDescription, can_decode
+from lamella.vcs.selection import Selected
+from lamella.wado.metadata import read_documents
+
+MOST_FRAMES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReader:
+    """Reads the frames of one instance.
+
+    Attributes:
+        source: The inflated data set of a deflated file; None for all others, whose frames are
+            ranges of the stored bytes.
+    """
+
+    pinned: Pinned
+    instance: Selected
+    table: FrameTable
+    attributes: dict[str, Any]
+    source: ByteSource | None
+
+    @property
+    def transfer_syntax_uid(self) -> str:
+        return self.instance.entry.transfer_syntax_uid
+
+    async def read(self, frame_index: int, *, as_stored: bool) -> bytes:
+        """Return one frame: its codestream, or native little endian pixels.
+
+        Args:
+            frame_index: 0-based.
+            as_stored: Leave a compressed frame as it is.
+
+        Raises:
+            IntegrityError: The stored bytes are damaged.
+        """
+        data = await self._read_stored(frame_index)
+        if self.table.encapsulated:
+            return data if as_stored else await self._decode(data)
+        if self.table.bit_packed:
+            return _align_bits(data, self.table.bit_offset(frame_index), self.table.frame_bits)
+        return swap_words(data, self.table.word_bytes)
+
+    async def _read_stored(self, frame_index: int) -> bytes:
+        blobs, segments = self.pinned.services.repository.blobs, self.instance.entry.segments
+        pieces = []
+        for offset, length in self.table.ranges(frame_index):
+            if self.source is not None:
+                pieces.append(self.source.read_at(offset, length))
+            else:
+                pieces.append(await blobs.read(segments, offset, length))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _decode(self, codestream: bytes) -> bytes:
+        pixel = PixelDescription.from_dicom_json(self.attributes, self.transfer_syntax_uid)
+        decoded = await self.pinned.services.decoders.decode_frame(codestream, pixel)
+        return decoded.data
+
+
+def parse_frame_list(text: str) -> list[int]:
+    """Return the 1-based frame numbers of a target, in the order asked.
+
+    Raises:
+        InvalidRequest: Not a list of positive numbers.
+    """
+    numbers = []
+    for member in text.split(","):
+        if not member.strip().isascii() or not member.strip().isdigit() or int(member) < 1:
+            raise InvalidRequest("Frames are asked for as numbers from 1 on, joined by commas.")
+        numbers.append(int(member))
+    if len(numbers) > MOST_FRAMES:
+        raise InvalidRequest(f"At most {MOST_FRAMES} frames can be asked for at once.")
+    return numbers
+
+
+async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
+    """Find the frames of an instance.
+
+    Raises:
+        ResourceNotFound: It has no pixel data.
+        NotAcceptable: It has, but its frames cannot be told apart.
+    """
+    document = (await read_documents(pinned, [instance]))[instance.key]
+    attributes = msgspec.json.decode(document.dicom_json)
+    if not any(tag in attributes for tag in ("7FE00008", "7FE00009", "7FE00010")):
+        raise ResourceNotFound(f"Instance {instance.sop_uid} has no pixel data.")
+    if document.frames is not None:
+        table = FrameTable.from_bytes(document.frames)
+        return FrameReader(pinned, instance, table, attributes, None)
+    stored = await pinned.services.repository.blobs.open(instance.entry.segments)
+    table, source = await run_in_thread(_map_inflated, stored)
+    return FrameReader(pinned, instance, table, attributes, source)
+
+
+async def answer_frames(pinned: Pinned, instance: Selected, frames: str) -> Answer:
+    """Return frames by number.
+
+    Raises:
+        InvalidRequest: The numbers make no sense.
+        ResourceNotFound: There is no such frame.
+        NotAcceptable: The client takes no form they can be given in.
+    """
+    numbers = parse_frame_list(frames)
+    reader = await open_frames(pinned, instance)
+    for number in numbers:
+        if number > reader.table.n_frames:
+            raise ResourceNotFound(f"There are {reader.table.n_frames} frames, no {number}.")
+    return await send_frames(pinned, reader, numbers)
+
+
+async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int]) -> Answer:
+    """Return these frames in the form that the client prefers."""
+    form = negotiate_frames(
+        pinned.accept,
+        reader.transfer_syntax_uid,
+        single_item=len(numbers) == 1,
+        is_decodable=can_decode(reader.transfer_syntax_uid),
+    )
+    headers = pinned.headers(f"{form.part_content_type} {form.is_multipart}")
+    if pinned.is_fresh(headers):
+        return Answer(304, headers)
+    as_stored = form.is_stored or reader.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
+    first = await reader.read(numbers[0] - 1, as_stored=as_stored)
+    if not form.is_multipart:
+        headers.append(("content-type", form.part_content_type))
+        return Answer(200, headers, first)
+    boundary = new_boundary()
+    headers.append(("content-type", multipart_content_type(boundary, form.media_type)))
+    parts = _write_parts(pinned, reader, numbers, form, boundary, first, as_stored)
+    return Answer(200, headers, parts)
+
+
+async def _write_parts(
+    pinned: Pinned,
+    reader: FrameReader,
+    numbers: Sequence[int],
+    form: FramesAnswer,
+    boundary: str,
+    first: bytes,
+    as_stored: bool,
+) -> AsyncIterator[bytes]:
+    base = pinned.url(*reader.instance.path, "frames")
+    for position, number in enumerate(numbers):
+        data = first if position == 0 else await reader.read(number - 1, as_stored=as_stored)
+        yield part_header(
+            boundary,
+            form.part_content_type,
+            f"{base}/{number}",
+            len(data),
+            is_first=position == 0,
+        )
+        yield data
+    yield closing(boundary)
+
+
+def _map_inflated(stored: ByteSource) -> tuple[FrameTable, ByteSource]:
+    header = read_header(stored)
+    try:
+        table = build_frame_table(
+            header.source, header.attributes, header.bulk_values, header.transfer_syntax_uid
+        )
+    except DoubtfulFrames as doubt:
+        raise NotAcceptable(f"The frames of this instance cannot be given: {doubt}.") from doubt
+    if table is None:
+        raise IntegrityError("The pixel data of this instance cannot be found.")
+    return table, header.source
+
+
+def _align_bits(data: bytes, bit_offset: int, n_bits: int) -> bytes:
+    """Return a 1-bit frame from its own first bit on; the last byte is filled with zeros."""
+    bits = (int.from_bytes(data, "little") >> bit_offset) & ((1 << n_bits) - 1)
+    return bits.to_bytes((n_bits + 7) // 8, "little")
