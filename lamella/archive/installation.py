@@ -67,7 +67,7 @@ async def open_archive(settings: Settings, *, is_server: bool = False) -> Archiv
     try:
         prepare_folder(folder)
         node_id = _read_node_id(folder) if is_server else f"command-{secrets.token_hex(8)}"
-        packs = LocalPackStore(_find_pack_folder(settings, folder))
+        packs = LocalPackStore(find_pack_folder(settings, folder))
         spool_folder = packs.folder / "spool"
         make_durable_folder(spool_folder)
     except OSError as error:
@@ -123,7 +123,12 @@ def _is_foreign(path: Path) -> bool:
     return not path.name.startswith(".") and path.name != "lost+found"
 
 
-def _find_pack_folder(settings: Settings, folder: Path) -> Path:
+def find_pack_folder(settings: Settings, folder: Path) -> Path:
+    """Return where packs lie: in the data folder unless a storage URL says otherwise.
+
+    Raises:
+        InvalidRequest: The URL is of no kind that this version knows.
+    """
     if not settings.storage_url:
         return folder / "packs"
     parts = urlsplit(settings.storage_url)

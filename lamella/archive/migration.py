@@ -23,10 +23,15 @@ async def migrate_to_head(database: Database) -> str:
     Raises:
         InvalidRequest: The database was written by a newer version.
     """
-    head = _scripts().get_current_head() or ""
+    head = find_head_revision()
     if await database.read(read_schema_revision) != head:
         await database.write(_upgrade)
     return head
+
+
+def find_head_revision() -> str:
+    """Return the newest schema revision that this version knows."""
+    return _scripts().get_current_head() or ""
 
 
 def read_schema_revision(connection: sa.Connection) -> str | None:
