@@ -1,0 +1,158 @@
+"""A real `lamella serve` process on free ports, for tests that come through the front door."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+READY = re.compile(r"lamella ready http=(?P<http>\S+) dimse=(?P<dimse>\S+) aet=(?P<aet>\S+)")
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
+
+
+@dataclass
+class RunningServer:
+    """A server that printed its ready line.
+
+    Attributes:
+        http: Base URL, without a slash at its end.
+        dimse: `host:port`, or `off`.
+        errors: Lines of its log so far.
+    """
+
+    process: subprocess.Popen[str]
+    http: str
+    dimse: str
+    aet: str
+    data_dir: Path
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def dimse_port(self) -> int:
+        """The DIMSE port."""
+        return int(self.dimse.rpartition(":")[2])
+
+    def root(self, revision: str | None = "main", dataset: str = "default") -> str:
+        """Return the URL of a DICOMweb root."""
+        base = f"{self.http}/dicomweb/{dataset}"
+        return base if revision is None else f"{base}/{revision}"
+
+    def kill(self) -> None:
+        """Kill it as a crash would (SIGKILL)."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Stop it as a service manager would (SIGTERM); return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def peak_memory_kib(self) -> int:
+        """Return VmHWM of the server and of its children: the largest, in KiB."""
+        pids = [self.process.pid, *list_children(self.process.pid)]
+        return max(read_peak_kib(pid) for pid in pids)
+
+
+def launch_server(data_dir: Path, *, prefix: Sequence[str] = (), **settings: str) -> RunningServer:
+    """Start a server; the caller stops it.
+
+    Args:
+        data_dir: Its data folder.
+        prefix: A command to run it under, such as strace.
+        settings: `LAMELLA_*` by lower-case name, over free ports on 127.0.0.1.
+    """
+    chosen = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0", "data_dir": str(data_dir), **settings}
+    environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-m", "lamella", "serve"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    errors: list[str] = []
+    threading.Thread(target=_collect, args=(process.stderr, errors), daemon=True).start()
+    match = _wait_until_ready(process, errors)
+    return RunningServer(process, match["http"], match["dimse"], match["aet"], data_dir, errors)
+
+
+@contextmanager
+def serve(data_dir: Path, **settings: str) -> Iterator[RunningServer]:
+    """Run a server for the time of a block; it must stop cleanly."""
+    server = launch_server(data_dir, **settings)
+    try:
+        yield server
+        if server.process.poll() is None:
+            assert server.stop() == 0
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+        for stream in (server.process.stdout, server.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def run_cli(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one `lamella` command on a data folder and return what it printed."""
+    environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    environ["LAMELLA_DATA_DIR"] = str(data_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "lamella", *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def list_children(pid: int) -> list[int]:
+    """Return the process ids of all descendants of a process."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += [int(child), *list_children(int(child))]
+    return found
+
+
+def read_peak_kib(pid: int) -> int:
+    """Return a process's VmHWM in KiB; 0 if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) if match else 0
+
+
+def _collect(stream: object, lines: list[str]) -> None:
+    try:
+        for line in stream:  # type: ignore[attr-defined]
+            lines.append(line.rstrip("\n"))
+    except ValueError:
+        return  # closed at the end of the test
+
+
+def _wait_until_ready(process: subprocess.Popen[str], errors: list[str]) -> re.Match[str]:
+    assert process.stdout is not None
+    deadline = monotonic() + START_TIMEOUT_S
+    while monotonic() < deadline:
+        line = process.stdout.readline()
+        if not line:
+            break
+        match = READY.search(line)
+        if match:
+            return match
+    process.kill()
+    raise AssertionError("the server did not start: " + "\n".join(errors[-20:]))
