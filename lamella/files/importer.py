@@ -82,9 +82,7 @@ class Importer:
             on_file: Called for each file once it is read, with its length in bytes.
         """
         self.tally = Tally(head.hex())
-        # A name of its own: a server that starts meanwhile must not take this for a leftover.
-        node_id = f"{repository.archive.node_id}-import-{secrets.token_hex(4)}"
-        self._repository = Repository(replace(repository.archive, node_id=node_id))
+        self._repository = repository
         self._template = Session(dataset, branch, "import", author, message)
         self._session = self._template
         self._on_result = on_result

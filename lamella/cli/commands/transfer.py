@@ -73,17 +73,11 @@ def run_import(arguments: argparse.Namespace, settings: Settings) -> int:
             arguments.branch,
             author=_name_author(),
             message=arguments.message,
-            on_result=show_result,
+            on_result=lambda result: _show_result(result, array),
             on_file=progress.add,
         )
         importers.append(importer)
         await importer.run(arguments.paths)
-
-    def show_result(result: FileResult) -> None:
-        if array is not None:
-            array.add(result.describe())
-        elif result.outcome in _TROUBLE:
-            remark(f"{result.outcome}: {result.path}: {result.reason}")
 
     output = JsonArray(sys.stdout) if arguments.json else nullcontext()
     try:
@@ -124,6 +118,13 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         print_lines([str(report)])
     return 1 if report.failed else 0
+
+
+def _show_result(result: FileResult, array: JsonArray | None) -> None:
+    if array is not None:
+        array.add(result.describe())
+    elif result.outcome in _TROUBLE:
+        remark(f"{result.outcome}: {result.path}: {result.reason}")
 
 
 def _print_sum(line: str, *, is_json: bool) -> None:
