@@ -133,10 +133,8 @@ class Recorder:
     ) -> dict[str, Any]:
         if kind.action == kinds.US_SS:
             return {"vr": "US"}
-        if kind.action == kinds.LUT:
-            entries = (scope.attributes.get("00283002", {}).get("Value") or [None])[0]
-            if entries == 1:
-                return show_value("US", LITTLE_ENDIAN_ENCODERS["US"], words, scope.decode)
+        if kind.action == kinds.LUT and _has_one_entry(scope):
+            return show_value("US", LITTLE_ENDIAN_ENCODERS["US"], words, scope.decode)
         if kind.encode is not None:
             return show_value(kind.vr, kind.encode, value, scope.decode)
         if not words or self.is_inline(kind, len(words)):
@@ -204,6 +202,15 @@ class Recorder:
         vr = "SS" if representation and representation[0] == 1 else "US"
         for element, words in scope.unsigned:
             element.update(show_value(vr, LITTLE_ENDIAN_ENCODERS[vr], words, scope.decode))
+
+
+def _has_one_entry(scope: Scope) -> bool:
+    """Whether LUT Descriptor, whose own sign may still be open, announces a single entry."""
+    descriptor = scope.attributes.get("00283002", {})
+    if (descriptor.get("Value") or [None])[0] == 1:
+        return True
+    waiting = (words for element, words in scope.unsigned if element is descriptor)
+    return any(words[:2] == b"\1\0" for words in waiting)
 
 
 def show_value(vr: str, encode: Encode, value: bytes, decode: Decoder) -> dict[str, Any]:
