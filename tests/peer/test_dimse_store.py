@@ -27,7 +27,7 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
-from lamella.dimse_gateway import depot
+from lamella.dimse_gateway import depot, server
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.association import GatewayAssociation
 from lamella.vcs.history import load_commit
@@ -577,3 +577,26 @@ async def test_no_patient_values_are_logged(door: Door, caplog: pytest.LogCaptur
         del ds.SeriesInstanceUID
         await store(association, ds)
     assert PATIENT_NAME not in caplog.text
+
+
+async def test_associations_beyond_the_limit_are_rejected_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAXIMUM_ASSOCIATIONS", 2)
+    async with (
+        open_door(tmp_path / "data") as door,
+        associate(door) as first,
+        associate(door) as second,
+        associate(door) as third,
+    ):
+        assert (first.is_established, second.is_established) == (True, True)
+        assert third.is_rejected
+        await asyncio.to_thread(second.release)
+        await wait_until(lambda: has_associations(door, 1))
+        async with associate(door) as fourth:
+            assert fourth.is_established
+
+
+async def has_associations(door: Door, count: int) -> bool:
+    """Tell whether the door has so many associations."""
+    return len(door.gateway.list_associations()) == count
