@@ -31,8 +31,8 @@ DIFFERENCES: dict[str, str] = {
     "are strings as written; pydicom fails or rounds. IS with a fraction keeps it.",
     "large integer": "SV, UV and IS beyond 2^53 - 1 are strings; pydicom gives numbers.",
     "not finite": 'FL and FD are "NaN", "Infinity" and "-Infinity"; JSON has no such numbers.',
-    "byte order": "Inline bytes of OW, OF, OL, OD and OV are little endian whatever the file's; the "
-    "value of UN is little endian in big-endian files too, which pydicom swaps.",
+    "byte order": "Inline bytes of OW, OF, OL, OD and OV are little endian whatever the file's; "
+    "the value of UN is little endian in big-endian files too, which pydicom swaps.",
     "bulk": "Bulk VRs of more than 1,024 bytes, Pixel Data, Float and Double Float Pixel Data of "
     "any length, and other VRs of 1 MiB or more are BulkDataURI.",
     "ambiguous": "VRs that pydicom leaves ambiguous (US or SS or OW) are OW, or US where no Pixel "
