@@ -71,12 +71,11 @@ class HttpServer(Server):
         self.stop()  # type: ignore[no-untyped-call]
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout_s)
-        self._listener.close()
 
     def _init_shared_socket(self) -> None:
         # granian's stub lacks two of the arguments: whether it is a Unix socket, the backlog
         holder: Any = SocketHolder
-        self._shd = holder(self._listener.fileno(), False, BACKLOG)
+        self._shd = holder(self._listener.detach(), False, BACKLOG)  # granian closes it
 
     def _drop_shared_socket(self) -> None:
         pass

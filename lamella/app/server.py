@@ -88,11 +88,11 @@ async def _run_doors(
     if settings.dimse_address is not None:
         gateway = Gateway(services.repository, settings, asyncio.get_running_loop())
         dimse = await gateway.start()
+    host, port = listener.getsockname()[:2]
     http = HttpServer(build_application(services), listener)
     http.start()
     sweeper = Sweeper(services.repository)
     sweeper.start()
-    host, port = listener.getsockname()[:2]
     await _wait_until_answering(host, port)
     _announce(settings, Address(host, port), dimse)
     await stop.wait()

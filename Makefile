@@ -1,0 +1,62 @@
+# Lamella. `make help` lists what there is; only Python 3.11+, make and a package index are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help serve demo test check soak bench format clean services
+
+help: ## list the targets
+	@grep -hE '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+serve: $(VENV)/core ## install and run the archive (honours LAMELLA_*)
+	@exec $(BIN)/python -m lamella serve
+
+demo: $(VENV)/core ## run it on a throw-away folder with a few studies, and tell what happens
+	@exec $(BIN)/python -m lamella demo
+
+.venv: $(VENV)/core ## install without starting anything
+
+test: $(VENV)/test ## run the test suite (CI=true: with every service, nothing skipped)
+ifeq ($(CI),true)
+	@.ci/services
+	$(MAKE) --no-print-directory check
+endif
+	$(PYTEST) -m "not soak" -n 2 --dist worksteal
+
+soak: $(VENV)/test ## run the long forms of tests (an hour or more)
+	$(PYTEST) -m soak -s --timeout 14400
+
+check: $(VENV)/test ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/test ## rewrite the code in its one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test ## measure (see bench/README.md)
+	$(BIN)/python -m bench
+
+services: ## install what the tests use besides Python (Debian, as root)
+	@.ci/services
+
+clean: ## remove the environment and caches; data stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/core: requirements/core.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -q -r requirements/build.txt -r requirements/core.txt
+	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/test: requirements/test.txt $(VENV)/core
+	$(PIP) install -q -r requirements/test.txt
+	@touch $@
