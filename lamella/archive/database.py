@@ -97,7 +97,9 @@ class PostgresDatabase(Database):
     _ATTEMPTS = 5
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True)
+        self._engine = create_async_engine(
+            url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
+        )
 
     async def read(self, work: Work[T]) -> T:
         return await self._run(work)
