@@ -19,6 +19,7 @@ from lamella.archive.catalog import (
     study_row,
 )
 from lamella.archive.tables import dataset as dataset_table
+from lamella.archive.upsert import split_batches
 from lamella.errors import InvalidInstance
 from lamella.upkeep.derivation import Wanted
 from lamella.upkeep.examination import Examination, Row
@@ -137,7 +138,7 @@ def find_disguised(
     rows: CatalogRows,
     shown: BitMap,
 ) -> int | None:
-    """Return the row that was the wanted one before it was altered, or None.
+    """Return the id of the row that was the wanted one before it was altered, or None.
 
     It is shown by the commit that asks for the wanted one, asked for by no commit before, and
     still has the UID or one of the digests.
@@ -146,19 +147,33 @@ def find_disguised(
         shown: The rows of that table that the commit shows.
     """
     table = wanted.table
-    uid_column = table.c.study_uid if table is study_row else table.c.series_uid
-    query = sa.select(table.c.row_id).where(
-        table.c.dataset_id == dataset_id, uid_column == wanted.uid
-    )
-    candidates = list(connection.execute(query.order_by(table.c.row_id)).scalars())
+    here = (table.c.dataset_id == dataset_id) & (_uid_column(table) == wanted.uid)
+    query = sa.select(table.c.row_id).where(here).order_by(table.c.row_id)
+    candidates = list(connection.execute(query).scalars())
     candidates += [
         row_id
         for row_id, damaged in rows.damaged[table.name].items()
         if wanted.digest in damaged.digests
     ]
-    for row_id in candidates:
-        if row_id in shown and row_id not in rows.claimed[table.name]:
-            return int(row_id)
+    unclaimed = shown - rows.claimed[table.name]
+    return next((row_id for row_id in candidates if row_id in unclaimed), None)
+
+
+def find_lost_id(
+    connection: sa.Connection, dataset_id: int, table: sa.Table, rows: CatalogRows, shown: BitMap
+) -> int | None:
+    """Return an id that a commit shows, that no commit before asks for and no row has, or None.
+
+    Args:
+        shown: The rows of that table that the commit shows.
+    """
+    for batch in split_batches(sorted(shown - rows.claimed[table.name])):
+        query = sa.select(table.c.row_id).where(
+            table.c.dataset_id == dataset_id, table.c.row_id.in_(batch)
+        )
+        lost = set(batch) - set(connection.execute(query).scalars())
+        if lost:
+            return min(lost)
     return None
 
 
@@ -169,15 +184,16 @@ def write_row(
     values: Mapping[str, Any],
     row_id: int | None,
 ) -> None:
-    """Write a wanted row: over the row `row_id`, or as a new one."""
+    """Write a wanted row: over the row `row_id` or under that id; with None, under a new one."""
     owner = lock_dataset(connection, dataset_id)
     table = wanted.table
     if row_id is not None:
         here = (table.c.dataset_id == dataset_id) & (table.c.row_id == row_id)
-        connection.execute(sa.update(table).where(here).values(values))
+        if connection.execute(sa.update(table).where(here).values(values)).rowcount == 0:
+            row = {"dataset_id": dataset_id, "row_id": row_id, **values}
+            connection.execute(sa.insert(table).values(row))
         return
-    uid_column = table.c.study_uid if table is study_row else table.c.series_uid
-    same = (uid_column == wanted.uid) & (table.c.digest == wanted.digest)
+    same = (_uid_column(table) == wanted.uid) & (table.c.digest == wanted.digest)
     query = sa.select(table.c.row_id).where(table.c.dataset_id == dataset_id, same)
     if connection.execute(query).first() is not None:
         return  # a commit made it meanwhile
@@ -206,6 +222,10 @@ async def examine_stray_rows(run: Examination, dataset: DatasetRow, rows: Catalo
             sentence = f"Row {row_id} of {table.name} of {dataset.name} belongs to no commit."
             name = f"{table.name} {row_id}"
             run.add(Kind.CATALOG_ROW_ALTERED, name, sentence, repaired=run.repair)
+
+
+def _uid_column(table: sa.Table) -> sa.Column[Any]:
+    return table.c.study_uid if table is study_row else table.c.series_uid
 
 
 def _list_ids(_connection: sa.Connection, rows: Sequence[Row]) -> list[int]:

@@ -20,7 +20,7 @@ from pyroaring import BitMap
 from lamella.archive.catalog import series_row, study_row
 from lamella.archive.search import Visible
 from lamella.errors import IntegrityError, InvalidInstance
-from lamella.upkeep.catalog import CatalogRows, find_disguised, write_row
+from lamella.upkeep.catalog import CatalogRows, find_disguised, find_lost_id, write_row
 from lamella.upkeep.commits import CommitRow, History
 from lamella.upkeep.derivation import Chunk, Derivation, First, Wanted
 from lamella.upkeep.derived import parse_again, save_again
@@ -179,31 +179,35 @@ class SetExamination:
         self._reported.add(wanted.identity)
         run, rows, table = self._run, self._rows, wanted.table
         row_id = next((i for w, i in chunk.present if w is wanted), None)
+        is_altered = row_id is not None
         if row_id is None:
-            row_id = await self._find_disguised(one, wanted)
+            row_id, is_altered = await self._find_traces(one, wanted)
         if run.repair:
             values = await run.read(lambda c: self._derivation.make_values(c, wanted))
             await run.write(lambda c: write_row(c, self._dataset.id, wanted, values, row_id))
+        if row_id is not None:
+            self._disguised[wanted.identity] = row_id
+            rows.damaged[table.name].pop(row_id, None)
+            rows.reported.add((table.name, row_id))
         what = "study" if table is study_row else "series"
         where = f"{what} {wanted.uid} in commit {one.id.hex()} of {self._dataset.name}"
-        if row_id is None:
-            sentence = f"The catalog row of {where} is missing."
-            run.add(Kind.CATALOG_ROW_MISSING, wanted.uid, sentence, repaired=run.repair)
-            return
-        self._disguised[wanted.identity] = row_id
-        rows.damaged[table.name].pop(row_id, None)
-        rows.reported.add((table.name, row_id))
-        sentence = f"Row {row_id} of {table.name}, for {where}, is not what the tree derives."
-        run.add(Kind.CATALOG_ROW_ALTERED, wanted.uid, sentence, repaired=run.repair)
+        kind = Kind.CATALOG_ROW_ALTERED if is_altered else Kind.CATALOG_ROW_MISSING
+        sentence = f"The catalog row of {where} is missing."
+        if is_altered:
+            sentence = f"Row {row_id} of {table.name}, for {where}, is not what the tree derives."
+        run.add(kind, wanted.uid, sentence, repaired=run.repair)
 
-    async def _find_disguised(self, one: CommitRow, wanted: Wanted) -> int | None:
+    async def _find_traces(self, one: CommitRow, wanted: Wanted) -> tuple[int | None, bool]:
+        """Return the id that a wanted row had, if it left traces, and whether a row has it."""
         shown = await self._load_shown(one)
         if shown is None:
-            return None
-        ids = shown.studies if wanted.table is study_row else shown.series
-        return await self._run.read(
-            lambda c: find_disguised(c, self._dataset.id, wanted, self._rows, ids)
-        )
+            return None, False
+        dataset_id, rows, table = self._dataset.id, self._rows, wanted.table
+        ids = shown.studies if table is study_row else shown.series
+        altered = await self._run.read(lambda c: find_disguised(c, dataset_id, wanted, rows, ids))
+        if altered is not None:
+            return altered, True
+        return await self._run.read(lambda c: find_lost_id(c, dataset_id, table, rows, ids)), False
 
     async def _is_right(
         self, one: CommitRow, parent: CommitRow | None, base: Visible, expected: Visible

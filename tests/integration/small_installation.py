@@ -85,9 +85,9 @@ class Installation:
         return await self.archive.database.read(lambda c: list(c.execute(query).all()))
 
 
-async def open_installation(folder: Path) -> Installation:
+async def open_installation(folder: Path, database_url: str = "") -> Installation:
     """Open an empty installation."""
-    settings = Settings(data_dir=folder)
+    settings = Settings(data_dir=folder, database_url=database_url)
     archive = await open_archive(settings)
     await archive.database.write(ensure_default)
     dataset = await archive.database.read(lambda c: find_dataset(c, "default"))

@@ -359,6 +359,13 @@ async def alter_commit_columns(it: Installation) -> str:
     return newest.hex()
 
 
+WIDE = (outdate_derived, add_stray_row)  # many rows; a stray row far behind the counter
+
+
+def name_of(value: object) -> str | None:
+    return getattr(value, "__name__", None)
+
+
 MENDABLE: list[tuple[Damage, Kind]] = [
     (lose_derived, Kind.DERIVED_MISSING),
     (garble_derived, Kind.DERIVED_ALTERED),
@@ -382,9 +389,7 @@ MENDABLE: list[tuple[Damage, Kind]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("damage", "kind"), MENDABLE, ids=lambda value: getattr(value, "__name__", None)
-)
+@pytest.mark.parametrize(("damage", "kind"), MENDABLE, ids=name_of)
 async def test_what_is_derived_is_found_named_and_mended(
     installation: Installation, damage: Damage, kind: Kind
 ) -> None:
@@ -403,10 +408,12 @@ async def test_what_is_derived_is_found_named_and_mended(
     assert await read_shown(installation) == shown
 
 
-async def test_one_altered_object_is_one_finding(installation: Installation) -> None:
-    for damage, number in ((forge_study_row, 1), (swap_visible_delta, 2), (lose_place, 3)):
-        await damage(installation)
-        assert len((await run_fsck(installation)).problems) == number
+@pytest.mark.parametrize("damage", [d for d, _ in MENDABLE if d not in WIDE], ids=name_of)
+async def test_one_altered_object_is_one_finding(
+    installation: Installation, damage: Damage
+) -> None:
+    await damage(installation)
+    assert len((await run_fsck(installation)).problems) == 1
 
 
 async def test_repair_does_not_carry_altered_documents_into_the_catalog(
@@ -590,9 +597,7 @@ BEYOND_REPAIR: list[tuple[Damage, Kind]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("damage", "kind"), BEYOND_REPAIR, ids=lambda value: getattr(value, "__name__", None)
-)
+@pytest.mark.parametrize(("damage", "kind"), BEYOND_REPAIR, ids=name_of)
 async def test_what_nobody_can_derive_is_named_and_left_alone(
     installation: Installation, damage: Damage, kind: Kind
 ) -> None:
