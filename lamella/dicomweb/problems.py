@@ -20,6 +20,11 @@ from lamella.errors import LamellaError, OutOfResources, ReadOnlyRevision
 logger = logging.getLogger("lamella.http")
 
 _TITLES = {400: "Invalid request", 404: "Not found", 405: "Method not allowed", 413: "Too large"}
+_DETAILS = {
+    404: "There is nothing at this URL.",
+    405: "This method is not for this URL.",
+    413: "The request body is too long.",
+}
 _RETRY_AFTER_S = "5"
 
 
@@ -42,7 +47,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     elif isinstance(error, HTTPException):
         status = error.status_code
         title = _TITLES.get(status, "Request failed")
-        detail = error.detail if status < 500 else "The request failed."
+        detail = _explain(error)
         headers.update(error.headers or {})
     else:
         status, title = 500, "Internal error"
@@ -50,3 +55,18 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         logger.exception("unexpected error in %s %s", request.method, request.scope["path"])
     body = describe_problem(status, title, detail)
     return Response(body, status_code=status, media_type="application/json", headers=headers)
+
+
+def _explain(error: HTTPException) -> str:
+    """Say what litestar refused: which field, and what it expected."""
+    if error.status_code in _DETAILS:
+        return _DETAILS[error.status_code]
+    if error.status_code >= 500:
+        return "The request failed."
+    extra = error.extra if isinstance(error.extra, list) else []
+    faults = [
+        f"{fault.get('key', 'the body')}: {fault.get('message', '')}"
+        for fault in extra
+        if isinstance(fault, dict)
+    ]
+    return "; ".join(faults) or error.detail

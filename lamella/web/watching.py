@@ -61,5 +61,5 @@ class RequestWatch:
 
 
 def _name_route(scope: Scope) -> str:
-    handler = scope.get("route_handler")
-    return str(getattr(handler, "name", None) or "unknown")
+    name = getattr(scope.get("route_handler"), "name", None)
+    return "other" if name is None or "litestar" in name else str(name)

@@ -39,6 +39,7 @@ from lamella.vcs.tables import (
     visible_set,
 )
 from lamella.vcs.visible import load_visible, read_set
+from tests.integration.postgresql_server import run_postgresql
 from tests.integration.small_installation import (
     ROOT,
     Installation,
@@ -646,3 +647,33 @@ async def test_stores_beside_a_run_are_no_findings(installation: Installation) -
         report = await run_fsck(installation, repair=True)
         assert report.problems == report.repaired == []
     await storing
+
+
+async def test_on_postgresql_the_same_is_found_and_mended(tmp_path: Path) -> None:
+    damages = (
+        lose_derived,
+        move_series_row,
+        forge_study_row,
+        lose_catalog_row,
+        lower_counter,
+        swap_visible_delta,
+        share_visible_set,
+        lose_place,
+        add_wrong_place,
+        alter_commit_columns,
+    )
+    (tmp_path / "server").mkdir()
+    with run_postgresql(tmp_path / "server") as url:
+        installation = await open_installation(tmp_path / "data", url)
+        try:
+            await fill(installation)
+            assert (await run_fsck(installation, rehash=True)).findings == []
+            shown = await read_shown(installation)
+            for damage in damages:
+                await damage(installation)
+                assert len((await run_fsck(installation)).problems) == 1
+                assert (await run_fsck(installation, repair=True)).problems == []
+            assert (await run_fsck(installation, rehash=True)).findings == []
+            assert await read_shown(installation) == shown
+        finally:
+            await installation.archive.close()
