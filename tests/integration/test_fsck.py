@@ -662,8 +662,7 @@ async def test_on_postgresql_the_same_is_found_and_mended(tmp_path: Path) -> Non
         add_wrong_place,
         alter_commit_columns,
     )
-    (tmp_path / "server").mkdir()
-    with run_postgresql(tmp_path / "server") as url:
+    with run_postgresql() as url:
         installation = await open_installation(tmp_path / "data", url)
         try:
             await fill(installation)

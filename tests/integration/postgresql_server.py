@@ -1,0 +1,69 @@
+"""A throw-away PostgreSQL server for tests, from the machine's own binaries."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+DEBIAN = Path("/usr/lib/postgresql")
+
+
+@contextmanager
+def run_postgresql() -> Iterator[str]:
+    """Yield the URL of an empty database; the server goes when the block ends.
+
+    Skips the test where there is no PostgreSQL, except in CI, which installs one.
+    """
+    binaries = _find_binaries()
+    if binaries is None:
+        assert not os.environ.get("CI"), "CI has no PostgreSQL: see .ci/services"
+        pytest.skip("PostgreSQL is not installed")
+    with tempfile.TemporaryDirectory(prefix="lamella-postgresql-") as name:
+        folder = Path(name)
+        user = _choose_user(folder)
+        port = _find_port()
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        data = str(folder / "data")
+        control = [str(binaries / "pg_ctl"), "-D", data, "-w"]
+        _run([str(binaries / "initdb"), "-D", data, "-U", "lamella", "-A", "trust"], user)
+        _run([*control, "-o", options, "-l", str(folder / "log"), "start"], user)
+        try:
+            yield f"postgresql://lamella@127.0.0.1:{port}/postgres"
+        finally:
+            _run([*control, "-m", "immediate", "stop"], user)
+
+
+def _find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _find_binaries() -> Path | None:
+    found = shutil.which("pg_ctl")
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(DEBIAN.glob("*/bin"), reverse=True)
+    return next((one for one in folders if (one / "initdb").exists()), None)
+
+
+def _choose_user(folder: Path) -> str | None:
+    """Return whom to run as: PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return None
+    account = pwd.getpwnam("postgres")
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    return "postgres"
+
+
+def _run(command: list[str], user: str | None) -> None:
+    subprocess.run(command, user=user, check=True, stdout=subprocess.DEVNULL, cwd="/")
