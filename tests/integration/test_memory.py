@@ -1,0 +1,237 @@
+"""Memory stays flat: no process of ours passes 250 MB, however large an instance is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, _config
+
+from tests.harness.multiframe import FRAME_BYTES, MultiFrame
+from tests.harness.samples import make_instance
+from tests.harness.server import RunningServer, serve
+from tests.harness.web import send, store, store_stream
+
+MOST_KIB = 250_000
+SHORT_FRAMES = 600  # 300 MiB
+LONG_FRAMES = 6_000  # 3 GiB
+
+SIZES = pytest.mark.parametrize(
+    "n_frames",
+    [
+        pytest.param(SHORT_FRAMES, id="300MB"),
+        pytest.param(LONG_FRAMES, id="3GB", marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    ],
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server on a folder of its own, which the test may fill."""
+    with serve(tmp_path / "data") as running:
+        yield running
+    shutil.rmtree(tmp_path)  # pytest would keep three runs of it
+
+
+@SIZES
+def test_stow_and_retrieve_of_a_long_instance(server: RunningServer, n_frames: int) -> None:
+    instance = MultiFrame("2.25.1001", n_frames)
+
+    reply = store_stream(server.root(), instance.chunks())
+
+    assert reply.status == 200, reply.body
+    print("store_kib", check_peak(server))
+    check_retrieval(server, instance)
+    print("retrieve_kib", check_peak(server))
+
+
+@SIZES
+def test_import_of_a_long_instance(server: RunningServer, tmp_path: Path, n_frames: int) -> None:
+    instance = MultiFrame("2.25.1002", n_frames)
+    path = write_file(instance, tmp_path / "long.dcm")
+
+    status, line, peak_kib = run_import(server.data_dir, path)
+
+    assert status == 0
+    assert line.startswith("stored=1 unchanged=0 conflicts=0 refused=0 ignored=0 commit=")
+    assert peak_kib < MOST_KIB
+    print("import_kib", peak_kib)
+    assert fetch_digest(server, instance) == instance.digest()
+    check_peak(server)
+
+
+@SIZES
+def test_c_store_of_a_long_instance(
+    server: RunningServer, tmp_path: Path, n_frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+    instance = MultiFrame("2.25.1003", n_frames)
+    path = write_file(instance, tmp_path / "long.dcm")
+    entity = AE()
+    entity.dimse_timeout = entity.network_timeout = 600
+    sop_class = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
+    association = entity.associate("127.0.0.1", server.dimse_port, ae_title=server.aet)
+    assert association.is_established
+
+    answer = association.send_c_store(path)
+    association.release()
+
+    assert answer.Status == 0x0000
+    check_pixels(server, instance)
+    print("c_store_kib", check_peak(server))
+
+
+def test_retrieve_of_a_series_and_parallel_uploads(server: RunningServer) -> None:
+    files = [
+        make_instance("2.25.5", "2.25.5.1", f"2.25.5.1.{n}", rows=512, columns=512, fill=n)
+        for n in range(1, 61)
+    ]
+    for start in range(0, 60, 20):
+        assert store(server.root(), files[start : start + 20]).status == 200
+    peak_before_kib = check_peak(server)
+
+    with ThreadPoolExecutor(4) as pool:
+        sizes = list(pool.map(lambda _: measure_series(server), range(4)))
+
+    assert all(size > sum(map(len, files)) for size in sizes)
+    print("series_kib", (peak_before_kib, check_peak(server)))
+    uploads = [MultiFrame(f"2.25.7{n:03}", 24) for n in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda one: store_stream(server.root(), one.chunks()), uploads))
+    assert [reply.status for reply in replies] == [200] * 16
+    for instance in uploads[::5]:
+        assert fetch_digest(server, instance) == instance.digest()
+    print("parallel_kib", check_peak(server))
+
+
+def check_peak(server: RunningServer) -> int:
+    """Return the largest VmHWM of the server's processes, which must be small."""
+    peak_kib = server.peak_memory_kib()
+    assert 0 < peak_kib < MOST_KIB
+    return peak_kib
+
+
+def check_retrieval(server: RunningServer, instance: MultiFrame) -> None:
+    """Compare single part, a list of frames, and metadata with what was stored."""
+    url = (
+        f"{server.root()}/studies/{instance.study_uid}/series/{instance.series_uid}"
+        f"/instances/{instance.sop_uid}"
+    )
+    whole = hashlib.sha256()
+    reply = send(url, headers={"Accept": "application/dicom"}, consume=whole.update)
+    assert reply.status == 200
+    assert whole.hexdigest() == instance.digest()
+    last = instance.n_frames
+    reply = send(
+        f"{url}/frames/1,{last}",
+        headers={"Accept": 'multipart/related; type="application/octet-stream"'},
+    )
+    assert reply.status == 200
+    first_at = reply.body.index(instance.frame(0))
+    assert reply.body.index(instance.frame(last - 1)) > first_at
+    numbers = ",".join(map(str, range(1, last + 1)))
+    received = Counter()
+    reply = send(
+        f"{url}/frames/{numbers}",
+        headers={"Accept": 'multipart/related; type="application/octet-stream"'},
+        consume=received.add,
+    )
+    assert reply.status == 200
+    assert received.size_bytes > last * FRAME_BYTES
+    reply = send(f"{url}/metadata", headers={"Accept": "application/dicom+json"})
+    assert reply.json[0]["00280008"]["Value"] == [last]
+    assert reply.json[0]["7FE00010"]["BulkDataURI"].startswith(url)
+
+
+def check_pixels(server: RunningServer, instance: MultiFrame) -> None:
+    """Compare the stored data set's end, its pixels, with what was sent."""
+    url = f"{server.http}/api/v1/datasets/default/instances/{instance.sop_uid}/file"
+    received, expected = TailDigest(instance.n_frames * FRAME_BYTES), hashlib.sha256()
+    total = int(send(url, "HEAD").headers["content-length"])
+    received.skip_bytes = total - received.tail_bytes
+    assert send(url, consume=received.update).status == 200
+    for index in range(instance.n_frames):
+        expected.update(instance.frame(index))
+    assert received.total.hexdigest() == expected.hexdigest()
+
+
+def fetch_digest(server: RunningServer, instance: MultiFrame) -> str:
+    """Return the SHA-256 of an instance's original file, as the server gives it."""
+    total = hashlib.sha256()
+    url = f"{server.http}/api/v1/datasets/default/instances/{instance.sop_uid}/file"
+    assert send(url, consume=total.update).status == 200
+    return total.hexdigest()
+
+
+def measure_series(server: RunningServer) -> int:
+    """Retrieve the whole series of the test and return the length of the answer's body."""
+    received = Counter()
+    reply = send(
+        f"{server.root()}/studies/2.25.5/series/2.25.5.1",
+        headers={"Accept": 'multipart/related; type="application/dicom"'},
+        consume=received.add,
+    )
+    assert reply.status == 200
+    return received.size_bytes
+
+
+def write_file(instance: MultiFrame, path: Path) -> Path:
+    """Write an instance as a file."""
+    with path.open("wb") as file:
+        for chunk in instance.chunks():
+            file.write(chunk)
+    return path
+
+
+def run_import(data_dir: Path, path: Path) -> tuple[int, str, int]:
+    """Import a file; return exit status, last line on stdout, and the process's peak in KiB."""
+    environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lamella", "import", str(path)],
+        env=environ | {"LAMELLA_DATA_DIR": str(data_dir)},
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    with process.stdout as stream:
+        output = stream.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, output.splitlines()[-1], usage.ru_maxrss
+
+
+class Counter:
+    """Counts bytes."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        """Count a piece."""
+        self.size_bytes += len(piece)
+
+
+class TailDigest:
+    """Hashes the last bytes of a stream of known length."""
+
+    def __init__(self, tail_bytes: int) -> None:
+        self.tail_bytes = tail_bytes
+        self.skip_bytes = 0
+        self.total = hashlib.sha256()
+
+    def update(self, piece: bytes) -> None:
+        """Take a piece."""
+        self.total.update(piece[self.skip_bytes :])
+        self.skip_bytes = max(0, self.skip_bytes - len(piece))
