@@ -63,8 +63,11 @@ def _check_schema(where: str, revision: str | None) -> CheckResult:
         return pass_with(NAME, f"{where} answers and has schema {head}.")
     if revision is None:
         return pass_with(NAME, f"{where} answers and is empty: it is filled on the first start.")
-    sentence = f"{where} has schema {revision} instead of {head}: run `lamella migrate`."
-    return warn_with(NAME, sentence)
+    return warn_with(
+        NAME,
+        f"{where} has schema {revision} instead of {head}: run `lamella migrate`, or, if a newer "
+        "Lamella wrote it, that one.",
+    )
 
 
 def _check_sqlite(connection: sa.Connection) -> CheckResult:
