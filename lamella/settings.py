@@ -123,9 +123,7 @@ def load_settings(
         value = environ.get(f"LAMELLA_{name.upper()}")
         if value:
             merged[name] = value
-    for name, flag in (flags or {}).items():
-        if flag is not None:
-            merged[name] = flag
+    merged |= {name: flag for name, flag in (flags or {}).items() if flag is not None}
     return _build_settings(merged)
 
 

@@ -245,7 +245,7 @@ def _intern(
     if known is not None:
         return int(known)
     row_id = allocate()
-    conn.execute(table.insert().values(dataset_id=dataset_id, row_id=row_id, **values))
+    conn.execute(table.insert(), {"dataset_id": dataset_id, "row_id": row_id, **values})
     return row_id
 
 

@@ -34,6 +34,18 @@ BUFFER_BYTES = 1 << 20
 PACK_BYTES = 64 << 20  # a longer unit makes several packs, so that gc can free parts of it
 
 
+_FIND_KNOWN = sa.select(location.c.digest).where(
+    location.c.digest.in_(sa.bindparam("digests", expanding=True))
+)
+_TOUCH = (
+    sa.update(location)
+    .where(location.c.digest.in_(sa.bindparam("digests", expanding=True)))
+    .values(used_us=sa.bindparam("now"))
+    .returning(location.c.digest)
+)
+_INSERT_PACK = sa.insert(pack)
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One instance that an intake took.
@@ -214,7 +226,7 @@ class Intake:
         ids: dict[str, int] = {}
         for name, size in self._packs.items():
             values = {"name": name, "size_bytes": size, "created_us": now_us}
-            result = connection.execute(sa.insert(pack).values(values))
+            result = connection.execute(_INSERT_PACK, values)
             primary_key = result.inserted_primary_key
             assert primary_key is not None
             ids[name] = primary_key[0]
@@ -235,21 +247,15 @@ def find_known(connection: sa.Connection, digests: Sequence[bytes]) -> set[bytes
     """Return those digests that have a location."""
     known: set[bytes] = set()
     for batch in split_batches(digests):
-        query = sa.select(location.c.digest).where(location.c.digest.in_(batch))
-        known.update(connection.execute(query).scalars())
+        known.update(connection.execute(_FIND_KNOWN, {"digests": batch}).scalars())
     return known
 
 
 def _touch(connection: sa.Connection, digests: Sequence[bytes], now_us: int) -> None:
     """Mark blobs as used now, which keeps gc away from them; all must still be there."""
     for batch in split_batches(digests):
-        statement = (
-            sa.update(location)
-            .where(location.c.digest.in_(batch))
-            .values(used_us=now_us)
-            .returning(location.c.digest)
-        )
-        if len(connection.execute(statement).all()) != len(batch):
+        touched = connection.execute(_TOUCH, {"digests": batch, "now": now_us}).all()
+        if len(touched) != len(batch):
             raise OutOfResources("Stored bytes were collected meanwhile: send again.")
 
 

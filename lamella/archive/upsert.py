@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -18,12 +19,14 @@ def insert_missing(
     """Insert rows; those whose key is taken are left as they are."""
     if not rows:
         return
-    statement: Any
-    if connection.dialect.name == "postgresql":
-        statement = postgresql.insert(table).on_conflict_do_nothing()
-    else:
-        statement = sqlite.insert(table).on_conflict_do_nothing()
-    connection.execute(statement, list(rows))
+    connection.execute(_build_insert(connection.dialect.name, table), list(rows))
+
+
+@lru_cache(maxsize=64)
+def _build_insert(dialect: str, table: sa.Table) -> Any:
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def split_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

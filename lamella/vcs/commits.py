@@ -32,6 +32,18 @@ from lamella.vcs.visible import load_visible, save_delta
 COMMITTER = "lamella"
 
 
+_READ_STAGED = (
+    sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
+    .where(staged.c.session_id == sa.bindparam("session_id"))
+    .order_by(staged.c.id)
+)
+_SAVE_ROW_IDS = (
+    sa.update(dataset)
+    .where(dataset.c.id == sa.bindparam("of_dataset"))
+    .values(next_row_id=sa.bindparam("next"))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one staged instance."""
@@ -144,12 +156,8 @@ def _queue_stranded(connection: sa.Connection, work: Session) -> None:
 def _read_staged(
     connection: sa.Connection, session_id: str
 ) -> Sequence[tuple[InstanceKey, bytes | None]]:
-    query = (
-        sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
-        .where(staged.c.session_id == session_id)
-        .order_by(staged.c.id)
-    )
-    return [((row[0], row[1], row[2]), row[3]) for row in connection.execute(query)]
+    rows = connection.execute(_READ_STAGED, {"session_id": session_id})
+    return [((row[0], row[1], row[2]), row[3]) for row in rows]
 
 
 def _judge_staged(
@@ -212,8 +220,7 @@ def _write_rows(
     keeper = RowKeeper(connection, owner.id, allocator, base)
     delta = keeper.follow(Tree(nodes, head.commit.tree), Tree(nodes, root))
     if allocator.next != owner.next_row_id:
-        statement = sa.update(dataset).where(dataset.c.id == owner.id)
-        connection.execute(statement.values(next_row_id=allocator.next))
+        connection.execute(_SAVE_ROW_IDS, {"of_dataset": owner.id, "next": allocator.next})
     if not delta:
         return head.visible_id
     return save_delta(connection, owner.id, head.visible_id, base, delta)

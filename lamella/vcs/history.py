@@ -13,6 +13,10 @@ from lamella.vcs.commit_object import Commit, compute_commit_id, decode_commit, 
 from lamella.vcs.nodes import MemoryNodes, compress
 from lamella.vcs.tables import commit, node
 
+_LOAD = sa.select(commit.c.data, commit.c.generation, commit.c.visible_id).where(
+    commit.c.dataset_id == sa.bindparam("dataset_id"), commit.c.id == sa.bindparam("commit_id")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCommit:
@@ -40,10 +44,8 @@ def load_commit(connection: sa.Connection, dataset_id: int, commit_id: bytes) ->
         RevisionNotFound: The dataset has no such commit.
         IntegrityError: Its bytes are not what its id says.
     """
-    query = sa.select(commit.c.data, commit.c.generation, commit.c.visible_id).where(
-        commit.c.dataset_id == dataset_id, commit.c.id == commit_id
-    )
-    row = connection.execute(query).one_or_none()
+    names = {"dataset_id": dataset_id, "commit_id": commit_id}
+    row = connection.execute(_LOAD, names).one_or_none()
     if row is None:
         raise RevisionNotFound(f"There is no commit {commit_id.hex()} here.")
     data, generation, visible_id = row

@@ -20,6 +20,15 @@ from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place
 from lamella.vcs.tree import Entry, InstanceKey, Tree
 
+_FIND_PLACES = (
+    sa.select(place.c.study_uid, place.c.series_uid)
+    .where(
+        place.c.dataset_id == sa.bindparam("dataset_id"),
+        place.c.sop_uid == sa.bindparam("sop_uid"),
+    )
+    .order_by(place.c.study_uid, place.c.series_uid)
+)
+
 
 class Verdict(StrEnum):
     """What became of one instance."""
@@ -153,9 +162,5 @@ class Judge:
 
 def find_places(connection: sa.Connection, dataset_id: int, sop_uid: str) -> list[tuple[str, str]]:
     """Return where an instance is or ever was: (study, series); verify them in a view."""
-    query = (
-        sa.select(place.c.study_uid, place.c.series_uid)
-        .where(place.c.dataset_id == dataset_id, place.c.sop_uid == sop_uid)
-        .order_by(place.c.study_uid, place.c.series_uid)
-    )
-    return [(study_uid, series_uid) for study_uid, series_uid in connection.execute(query)]
+    found = connection.execute(_FIND_PLACES, {"dataset_id": dataset_id, "sop_uid": sop_uid})
+    return [(study_uid, series_uid) for study_uid, series_uid in found]

@@ -34,6 +34,38 @@ COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _RESERVED = frozenset({"studies", "series", "instances", "wado", "HEAD"})
 
 
+_FIND_DATASET = sa.select(
+    dataset.c.id,
+    dataset.c.name,
+    dataset.c.default_branch,
+    dataset.c.duplicates,
+    dataset.c.next_row_id,
+    dataset.c.created_us,
+).where(dataset.c.name == sa.bindparam("name"))
+_LOCK_DATASET = _FIND_DATASET.with_for_update()
+_NAME_DATASET = sa.select(dataset.c.name).where(dataset.c.id == sa.bindparam("dataset_id"))
+_FIND_REF = sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
+    ref.c.dataset_id == sa.bindparam("dataset_id"),
+    ref.c.kind == sa.bindparam("kind"),
+    ref.c.name == sa.bindparam("name"),
+)
+_MOVE_BRANCH = (
+    sa.update(ref)
+    .where(
+        ref.c.dataset_id == sa.bindparam("of_dataset"),
+        ref.c.kind == BRANCH,
+        ref.c.name == sa.bindparam("branch"),
+        ref.c.commit_id == sa.bindparam("old"),
+    )
+    .values(commit_id=sa.bindparam("new"))
+)
+_READ_LAST_MOVE = sa.select(sa.func.max(reflog.c.time_us)).where(
+    reflog.c.dataset_id == sa.bindparam("dataset_id"),
+    reflog.c.branch == sa.bindparam("branch"),
+)
+_INSERT_MOVE = sa.insert(reflog)
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
     """A dataset: a versioned collection with rights of its own."""
@@ -76,16 +108,8 @@ def find_dataset(connection: sa.Connection, name: str, *, lock: bool = False) ->
     Raises:
         RevisionNotFound: There is none of that name.
     """
-    columns = dataset.c
-    query = sa.select(
-        columns.id,
-        columns.name,
-        columns.default_branch,
-        columns.duplicates,
-        columns.next_row_id,
-        columns.created_us,
-    ).where(columns.name == name)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    query = _LOCK_DATASET if lock else _FIND_DATASET
+    row = connection.execute(query, {"name": name}).one_or_none()
     if row is None:
         raise RevisionNotFound(f"There is no dataset {name!r}.")
     return DatasetRow(*row)
@@ -97,8 +121,7 @@ def lock_dataset(connection: sa.Connection, dataset_id: int) -> DatasetRow:
     Raises:
         RevisionNotFound: It was deleted meanwhile.
     """
-    query = sa.select(dataset.c.name).where(dataset.c.id == dataset_id)
-    name = connection.execute(query).scalar_one_or_none()
+    name = connection.execute(_NAME_DATASET, {"dataset_id": dataset_id}).scalar_one_or_none()
     if name is None:
         raise RevisionNotFound("The dataset was deleted.")
     return find_dataset(connection, name, lock=True)
@@ -112,10 +135,8 @@ def list_datasets(connection: sa.Connection) -> list[DatasetRow]:
 
 def find_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str) -> Ref | None:
     """Return a branch or tag, or None."""
-    query = sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
-        ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name
-    )
-    row = connection.execute(query).one_or_none()
+    names = {"dataset_id": dataset_id, "kind": kind, "name": name}
+    row = connection.execute(_FIND_REF, names).one_or_none()
     return None if row is None else Ref(*row)
 
 
@@ -198,17 +219,8 @@ def move_branch(
     Raises:
         RefMoved: The branch is not at `old` any more.
     """
-    statement = (
-        sa.update(ref)
-        .where(
-            ref.c.dataset_id == dataset_id,
-            ref.c.kind == BRANCH,
-            ref.c.name == branch,
-            ref.c.commit_id == old,
-        )
-        .values(commit_id=new)
-    )
-    if connection.execute(statement).rowcount != 1:
+    names = {"of_dataset": dataset_id, "branch": branch, "old": old, "new": new}
+    if connection.execute(_MOVE_BRANCH, names).rowcount != 1:
         raise RefMoved(f"Branch {branch!r} moved meanwhile.")
     return log_move(connection, dataset_id, branch, old, new, action)
 
@@ -223,20 +235,22 @@ def log_move(
 ) -> int:
     """Write a reflog row; its time is later than any before it, whatever clocks say."""
     time_us = next_log_time(connection, dataset_id, branch)
-    connection.execute(
-        sa.insert(reflog).values(
-            dataset_id=dataset_id, branch=branch, time_us=time_us, old=old, new=new, action=action
-        )
-    )
+    row = {
+        "dataset_id": dataset_id,
+        "branch": branch,
+        "time_us": time_us,
+        "old": old,
+        "new": new,
+        "action": action,
+    }
+    connection.execute(_INSERT_MOVE, row)
     return time_us
 
 
 def next_log_time(connection: sa.Connection, dataset_id: int, branch: str) -> int:
     """Return max(database clock, the branch's last move + 1 µs)."""
-    query = sa.select(sa.func.max(reflog.c.time_us)).where(
-        reflog.c.dataset_id == dataset_id, reflog.c.branch == branch
-    )
-    last = connection.execute(query).scalar_one()
+    names = {"dataset_id": dataset_id, "branch": branch}
+    last = connection.execute(_READ_LAST_MOVE, names).scalar_one()
     return max(read_clock_us(connection), (last or 0) + 1)
 
 

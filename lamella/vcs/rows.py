@@ -27,6 +27,17 @@ from lamella.vcs.stored import key_of_entry, load_documents
 from lamella.vcs.tree import StudyChange, Subtree, Tree
 from lamella.vcs.visible import RowDelta
 
+_READ_SERIES_ROWS = sa.select(
+    series_row.c.row_id, series_row.c.series_uid, series_row.c.modality
+).where(
+    series_row.c.dataset_id == sa.bindparam("dataset_id"),
+    series_row.c.study_uid == sa.bindparam("study_uid"),
+)
+_READ_STUDY_ROWS = sa.select(study_row.c.row_id).where(
+    study_row.c.dataset_id == sa.bindparam("dataset_id"),
+    study_row.c.study_uid == sa.bindparam("study_uid"),
+)
+
 
 class RowKeeper:
     """Finds or makes the rows of changed studies, and gathers the delta."""
@@ -118,20 +129,16 @@ class RowKeeper:
 
     def _read_series_rows(self, study_uid: str) -> dict[str, tuple[int, str]]:
         """Return the visible rows of a study's series: series UID → (row id, modality)."""
-        query = sa.select(
-            series_row.c.row_id, series_row.c.series_uid, series_row.c.modality
-        ).where(series_row.c.dataset_id == self._dataset_id, series_row.c.study_uid == study_uid)
+        names = {"dataset_id": self._dataset_id, "study_uid": study_uid}
         return {
             series_uid: (row_id, modality)
-            for row_id, series_uid, modality in self._connection.execute(query)
+            for row_id, series_uid, modality in self._connection.execute(_READ_SERIES_ROWS, names)
             if row_id in self._visible.series
         }
 
     def _read_study_row(self, study_uid: str) -> int | None:
-        query = sa.select(study_row.c.row_id).where(
-            study_row.c.dataset_id == self._dataset_id, study_row.c.study_uid == study_uid
-        )
-        for row_id in self._connection.execute(query).scalars():
+        names = {"dataset_id": self._dataset_id, "study_uid": study_uid}
+        for row_id in self._connection.execute(_READ_STUDY_ROWS, names).scalars():
             if row_id in self._visible.studies:
                 return int(row_id)
         return None

@@ -30,6 +30,28 @@ T = TypeVar("T")
 LEASE_US = 60_000_000
 
 
+_COUNT_STAGED = sa.select(sa.func.count()).where(staged.c.session_id == sa.bindparam("session_id"))
+_DROP_STAGED = sa.delete(staged).where(staged.c.session_id == sa.bindparam("of_session"))
+_DROP_SESSION = sa.delete(session).where(session.c.id == sa.bindparam("of_session"))
+_READ_SAME_UID = (
+    sa.select(staged.c.key)
+    .where(
+        staged.c.dataset_id == sa.bindparam("dataset_id"),
+        staged.c.sop_uid == sa.bindparam("sop_uid"),
+        staged.c.session_id == sa.bindparam("session_id"),
+        staged.c.key.is_not(None),
+    )
+    .order_by(staged.c.id)
+)
+_RENEW_LEASE = (
+    sa.update(session)
+    .where(session.c.id == sa.bindparam("of_session"))
+    .values(lease_us=sa.bindparam("until"))
+)
+_INSERT_SESSION = sa.insert(session)
+_INSERT_STAGED = sa.insert(staged)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """Instances of one sender on their way to one commit of one branch.
@@ -64,7 +86,7 @@ async def stage(
         now_us = _open_session(connection, repository, work)
         intake.record(connection, work.dataset.id, now_us)
         connection.execute(
-            sa.insert(staged),
+            _INSERT_STAGED,
             [
                 _stage_row(
                     work, item.facts.study_uid, item.facts.series_uid, item.facts.sop_uid, item.key
@@ -102,7 +124,7 @@ async def stage_judged(
         if judgement.verdict is Verdict.CONFLICT:
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
         elif judgement.verdict is not Verdict.UNCHANGED:
-            connection.execute(sa.insert(staged), [_stage_received(work, item)])
+            connection.execute(_INSERT_STAGED, [_stage_received(work, item)])
         return judgement
 
     return await _keep(repository, intake, record)
@@ -114,7 +136,7 @@ def stage_deletes(
     """Stage the removal of instances from a branch."""
     _open_session(connection, repository, work)
     if keys:
-        connection.execute(sa.insert(staged), [_stage_row(work, *key, None) for key in keys])
+        connection.execute(_INSERT_STAGED, [_stage_row(work, *key, None) for key in keys])
 
 
 def queue_conflict(
@@ -142,14 +164,13 @@ def queue_conflict(
 
 def count_staged(connection: sa.Connection, session_id: str) -> int:
     """Return how many instances a session has staged."""
-    query = sa.select(sa.func.count()).where(staged.c.session_id == session_id)
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_COUNT_STAGED, {"session_id": session_id}).scalar_one())
 
 
 def drop_session(connection: sa.Connection, session_id: str) -> None:
     """Forget a session and what it staged."""
-    connection.execute(sa.delete(staged).where(staged.c.session_id == session_id))
-    connection.execute(sa.delete(session).where(session.c.id == session_id))
+    connection.execute(_DROP_STAGED, {"of_session": session_id})
+    connection.execute(_DROP_SESSION, {"of_session": session_id})
 
 
 async def _keep(repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]) -> T:
@@ -174,17 +195,8 @@ async def _keep(repository: Repository, intake: Intake, record: Callable[[sa.Con
 
 def _replay_same_uid(connection: sa.Connection, work: Session, judge: Judge, sop_uid: str) -> None:
     """Let a judge know what this session has staged under the same UID before."""
-    query = (
-        sa.select(staged.c.key)
-        .where(
-            staged.c.dataset_id == work.dataset.id,
-            staged.c.sop_uid == sop_uid,
-            staged.c.session_id == work.id,
-            staged.c.key.is_not(None),
-        )
-        .order_by(staged.c.id)
-    )
-    keys = list(connection.execute(query).scalars())
+    names = {"dataset_id": work.dataset.id, "sop_uid": sop_uid, "session_id": work.id}
+    keys = list(connection.execute(_READ_SAME_UID, names).scalars())
     instances = load_instances(connection, work.dataset.id, keys)
     for key in keys:
         judge.judge(instances[key])
@@ -194,23 +206,21 @@ def _open_session(connection: sa.Connection, repository: Repository, work: Sessi
     """Make the session's row or renew its lease; return the database's time in µs."""
     now_us = read_clock_us(connection)
     read_head(connection, work.dataset.id, work.branch)
-    renewed = connection.execute(
-        sa.update(session).where(session.c.id == work.id).values(lease_us=now_us + LEASE_US)
-    )
+    lease_us = now_us + LEASE_US
+    renewed = connection.execute(_RENEW_LEASE, {"of_session": work.id, "until": lease_us})
     if renewed.rowcount == 0:
-        connection.execute(
-            sa.insert(session).values(
-                id=work.id,
-                dataset_id=work.dataset.id,
-                branch=work.branch,
-                kind=work.kind,
-                author=work.author,
-                message=work.message,
-                owner=repository.archive.node_id,
-                expected_head=work.expected_head,
-                lease_us=now_us + LEASE_US,
-            )
-        )
+        row = {
+            "id": work.id,
+            "dataset_id": work.dataset.id,
+            "branch": work.branch,
+            "kind": work.kind,
+            "author": work.author,
+            "message": work.message,
+            "owner": repository.archive.node_id,
+            "expected_head": work.expected_head,
+            "lease_us": lease_us,
+        }
+        connection.execute(_INSERT_SESSION, row)
     return now_us
 
 

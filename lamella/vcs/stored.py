@@ -57,6 +57,16 @@ class Document:
     frames: bytes | None
 
 
+_LOAD_INSTANCES = sa.select(*(instance.c[name] for name in StoredInstance.__slots__)).where(
+    instance.c.dataset_id == sa.bindparam("dataset_id"),
+    instance.c.key.in_(sa.bindparam("keys", expanding=True)),
+)
+_LOAD_DOCUMENTS = sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
+    derived.c.dataset_id == sa.bindparam("dataset_id"),
+    derived.c.key.in_(sa.bindparam("keys", expanding=True)),
+)
+
+
 def key_of_entry(entry: Entry) -> bytes:
     """Return the key under which an entry's rows are kept."""
     return key_of(entry.segments)
@@ -81,13 +91,10 @@ def find_instances(
     connection: sa.Connection, dataset_id: int, keys: Sequence[bytes]
 ) -> dict[bytes, StoredInstance]:
     """Return those instances that have a row, by key."""
-    columns = [instance.c[name] for name in StoredInstance.__slots__]
     found: dict[bytes, StoredInstance] = {}
     for batch in split_batches(list(dict.fromkeys(keys))):
-        query = sa.select(*columns).where(
-            instance.c.dataset_id == dataset_id, instance.c.key.in_(batch)
-        )
-        for row in connection.execute(query):
+        names = {"dataset_id": dataset_id, "keys": batch}
+        for row in connection.execute(_LOAD_INSTANCES, names):
             found[row.key] = StoredInstance(*row)
     return found
 
@@ -102,10 +109,8 @@ def load_documents(
     """
     found: dict[bytes, Document] = {}
     for batch in split_batches(list(dict.fromkeys(keys))):
-        query = sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
-            derived.c.dataset_id == dataset_id, derived.c.key.in_(batch)
-        )
-        for key, document, frames in connection.execute(query):
+        names = {"dataset_id": dataset_id, "keys": batch}
+        for key, document, frames in connection.execute(_LOAD_DOCUMENTS, names):
             found[key] = Document(zstandard.decompress(document), frames)
     for key in keys:
         if key not in found:

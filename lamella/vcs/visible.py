@@ -25,6 +25,13 @@ SNAPSHOT_EVERY = 64
 FORMAT = 1
 
 
+_READ_SET = sa.select(visible_set.c.base_id, visible_set.c.data).where(
+    visible_set.c.id == sa.bindparam("visible_id")
+)
+_READ_DEPTH = sa.select(visible_set.c.depth).where(visible_set.c.id == sa.bindparam("visible_id"))
+_INSERT = sa.insert(visible_set)
+
+
 @dataclass(slots=True)
 class RowDelta:
     """Rows that a commit begins and ceases to see."""
@@ -80,10 +87,7 @@ def read_set(connection: sa.Connection, visible_id: int) -> tuple[int | None, Vi
     Raises:
         IntegrityError: The row is missing or damaged.
     """
-    query = sa.select(visible_set.c.base_id, visible_set.c.data).where(
-        visible_set.c.id == visible_id
-    )
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_READ_SET, {"visible_id": visible_id}).one_or_none()
     if row is None:
         raise IntegrityError(f"visible set {visible_id} is missing")
     return row.base_id, _decode(visible_id, row.data)
@@ -114,8 +118,7 @@ def save_delta(
         base: That set.
         delta: Not empty.
     """
-    query = sa.select(visible_set.c.depth).where(visible_set.c.id == base_id)
-    depth = connection.execute(query).scalar_one() + 1
+    depth = connection.execute(_READ_DEPTH, {"visible_id": base_id}).scalar_one() + 1
     if depth >= SNAPSHOT_EVERY:
         return save_snapshot(connection, dataset_id, delta.apply_to(base), base_id)
     parts = (
@@ -132,7 +135,7 @@ def _insert(
     connection: sa.Connection, dataset_id: int, base_id: int | None, depth: int, data: bytes
 ) -> int:
     values = {"dataset_id": dataset_id, "base_id": base_id, "depth": depth, "data": data}
-    key = connection.execute(sa.insert(visible_set).values(values)).inserted_primary_key
+    key = connection.execute(_INSERT, values).inserted_primary_key
     assert key is not None
     return int(key[0])
 

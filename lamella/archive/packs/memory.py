@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ class MemoryPackStore(PackStore):
         self._packs: dict[str, bytes] = {}
 
     async def adopt(self, name: str, spool: Path) -> None:
-        self._packs[name] = spool.read_bytes()
-        spool.unlink()
+        self._packs[name] = await asyncio.to_thread(spool.read_bytes)
+        await asyncio.to_thread(spool.unlink)
 
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         return self.read_now(name, offset_bytes, length_bytes)

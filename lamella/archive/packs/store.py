@@ -64,7 +64,8 @@ class PackStore(ABC):
         """Raise OutOfResources unless the store would take a pack now."""
 
     async def close(self) -> None:
-        """Let go of what the store holds open."""
+        """Let go of what the store holds open; nothing, unless a backend says otherwise."""
+        return None
 
     async def stream(self, name: str, offset_bytes: int, length_bytes: int) -> AsyncIterator[bytes]:
         """Yield a range in chunks of at most 1 MiB.
