@@ -16,11 +16,13 @@ import sqlalchemy as sa
 from lamella.archive.catalog import (
     intern_series,
     intern_study,
+    read_text,
     series_attributes,
     series_row,
     study_attributes,
     study_row,
 )
+from lamella.archive.levels import MODALITY
 from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.stored import key_of_entry, load_documents
@@ -100,7 +102,7 @@ class RowKeeper:
         document = self._read_first(tree, study_uid, series_uid, series.summary.first_sop_uid)
         attributes = series_attributes(document)
         row_id = intern_series(self._connection, self._dataset_id, attributes, self._allocate)
-        return row_id, _read_modality(attributes)
+        return row_id, read_text(attributes, MODALITY)
 
     def _make_study_row(
         self, tree: Tree, study_uid: str, series: dict[str, tuple[int, str]]
@@ -142,8 +144,3 @@ class RowKeeper:
             if row_id in self._visible.studies:
                 return int(row_id)
         return None
-
-
-def _read_modality(attributes: dict[str, Any]) -> str:
-    values = attributes.get("00080060", {}).get("Value") or [""]
-    return str(values[0] or "")
