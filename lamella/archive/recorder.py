@@ -143,9 +143,11 @@ class Recorder:
 
     def add_span(self, scope: Scope, kind: Kind, start: int, length: int) -> None:
         """Record an element with a value of defined length that is left where it lies."""
-        self._add_span_part(scope, kind, Span(start, length, kind.word_bytes))
+        word_bytes = _measure_words(scope, kind)
+        self._add_span_part(scope, kind, Span(start, length, word_bytes))
         if length:
-            shown = self.point_at(scope, kind, self._locate(kind, start, length))
+            value = BulkValue(start, length, kind.vr, False, word_bytes)
+            shown = self.point_at(scope, kind, value)
         else:
             shown = {"vr": kind.vr}
         scope.attributes[kind.key] = shown
@@ -202,6 +204,18 @@ class Recorder:
         vr = "SS" if representation and representation[0] == 1 else "US"
         for element, words in scope.unsigned:
             element.update(show_value(vr, LITTLE_ENDIAN_ENCODERS[vr], words, scope.decode))
+
+
+def _measure_words(scope: Scope, kind: Kind) -> int:
+    """Return the size of a value's words; pixels of 32 and 64 bits are such words themselves.
+
+    PS3.5 §8.1.1 calls Pixel Data OW, whose words have 16 bits, but big-endian writers swap whole
+    pixels, and readers (pydicom is one) expect that.
+    """
+    if kind.tag == 0x7FE00010 and kind.word_bytes > 1:
+        bits = (scope.attributes.get("00280100", {}).get("Value") or [0])[0]
+        return {32: 4, 64: 8}.get(bits, kind.word_bytes)
+    return kind.word_bytes
 
 
 def _has_one_entry(scope: Scope) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from litestar import Request
 
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body
@@ -14,6 +15,8 @@ from lamella.dicomweb.locations import base_url, escape
 from lamella.dicomweb.media_types import MediaRange, parse_accept
 from lamella.dicomweb.services import Services, services_of
 from lamella.vcs.view import View, open_view
+
+T = TypeVar("T")
 
 _REPRESENTATIONS = "1"  # change it when the same commit is written differently from now on
 _SCOPE_KEY = "lamella.pinned"
@@ -119,20 +122,41 @@ async def pin(request: Request[Any, Any, Any]) -> Pinned:
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
     """
+    pinned, _ = await pin_and_read(request, lambda _connection, _view: None)
+    return pinned
+
+
+async def pin_and_read(
+    request: Request[Any, Any, Any], work: Callable[[sa.Connection, View], T]
+) -> tuple[Pinned, T]:
+    """Resolve the revision in a request's path and read from its view, in one transaction.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+    """
     services = services_of(request)
+    repository = services.repository
     dataset = str(request.path_params["dataset"])
     revision = request.path_params.get("revision")
-    repository = services.repository
-    view = await repository.archive.database.read(
-        lambda connection: open_view(connection, repository, dataset, revision)
-    )
-    root = f"{base_url(request)}/dicomweb/{escape(dataset)}"
+
+    def read(connection: sa.Connection) -> T:
+        view = open_view(connection, repository, dataset, revision)
+        _remember(request, services, view)
+        return work(connection, view)
+
+    result = await repository.archive.database.read(read)
+    pinned: Pinned = request.scope["state"][_SCOPE_KEY]
+    return pinned, result
+
+
+def _remember(request: Request[Any, Any, Any], services: Services, view: View) -> None:
+    """Keep the pinned request, so that an error's answer can tell the commit, too."""
+    revision = request.path_params.get("revision")
+    root = f"{base_url(request)}/dicomweb/{escape(view.dataset.name)}"
     if revision is not None:
         root = f"{root}/{escape(revision)}"
     accept = parse_accept(request.headers.get("accept"), request.query_params.getall("accept", []))
-    pinned = Pinned(request, services, view, root, accept)
-    request.scope["state"][_SCOPE_KEY] = pinned
-    return pinned
+    request.scope["state"][_SCOPE_KEY] = Pinned(request, services, view, root, accept)
 
 
 def pinned_headers(request: Request[Any, Any, Any]) -> dict[str, str]:

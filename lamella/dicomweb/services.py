@@ -7,19 +7,32 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
+from lamella.vcs.cache import LeastRecent
 from lamella.vcs.repository import Repository
+from lamella.vcs.stored import Document
 
 if TYPE_CHECKING:
     from litestar import Request
 
 
+DOCUMENT_CACHE_BYTES = 16 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The house, as a web handler sees it."""
+    """The house, as a web handler sees it.
+
+    Attributes:
+        documents: Derived data of instances whose frames were asked for lately, by dataset and
+            key; they never change.
+    """
 
     repository: Repository
     settings: Settings
     decoders: DecoderPool = field(default_factory=DecoderPool)
+    documents: LeastRecent[tuple[int, bytes], Document] = field(
+        default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
+    )
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

@@ -27,6 +27,7 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_REPRESENTATION, _LUT_DESCRIPTOR, _LUT_DATA = 0x00280103, 0x00283002, 0x00283006
 _LENGTH_TO_END = 0x00080001
+_BITS_ALLOCATED = 0x00280100
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _VRS = _LONG_VRS | frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
@@ -87,6 +88,7 @@ class _Level:
     pixel_representation: int
     creators: dict[int, str] = field(default_factory=dict)
     has_single_lut_entry: bool = False
+    bits_allocated: int = 0
 
 
 def encode_element(tag: int, vr: str, value: bytes) -> bytes:
@@ -287,6 +289,9 @@ class Reencoder:
             # PS3.5 §6.2.2: what is too long for its VR's length field goes out as UN.
             vr = b"UN"
         word = WORD_BYTES.get(vr.decode("ascii"), 1) if self._encoding.is_big_endian else 1
+        if tag == PIXEL_DATA and word > 1:
+            # Big-endian writers swap whole pixels, although OW has words of 16 bits.
+            word = {32: 4, 64: 8}.get(level.bits_allocated, word)
         header = _header(tag, vr, length)
         if length > _INLINE_BYTES:
             yield header
@@ -302,6 +307,8 @@ class Reencoder:
         """Note what later elements of the same data set depend on."""
         if tag == _PIXEL_REPRESENTATION and value:
             level.pixel_representation = value[0] & 1
+        elif tag == _BITS_ALLOCATED:
+            level.bits_allocated = int.from_bytes(value[:2], "little")
         elif tag == _LUT_DESCRIPTOR:
             level.has_single_lut_entry = value[:2] == b"\x01\x00"
         elif is_private_creator(tag):

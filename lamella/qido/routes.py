@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+import sqlalchemy as sa
 from litestar import Request, route
 from litestar.types import ASGIApp
 
@@ -17,10 +18,12 @@ from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.archive.results import build_shaper
 from lamella.dicomweb.media_types import negotiate_json
-from lamella.dicomweb.pinned import Pinned, pin
+from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.services import services_of
 from lamella.errors import InvalidRequest
 from lamella.qido.parameters import parse_search
 from lamella.vcs.finder import Found, Match, find
+from lamella.vcs.view import View
 
 _ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
 _MORE = "There are additional results that can be requested"
@@ -64,18 +67,16 @@ ROUTES = (search_studies, search_series, search_instances)
 
 
 async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
-    pinned = await pin(request)
+    repository = services_of(request).repository
+    names = request.path_params
+
+    def search(connection: sa.Connection, view: View) -> tuple[Query, Found]:
+        parameters = _read_parameters(request)
+        query = parse_search(parameters, level, names.get("study"), names.get("series"))
+        return query, find(connection, repository, view, query)
+
+    pinned, (query, found) = await pin_and_read(request, search)
     form = negotiate_json(pinned.accept)
-    query = parse_search(
-        _read_parameters(request),
-        level,
-        request.path_params.get("study"),
-        request.path_params.get("series"),
-    )
-    repository = pinned.services.repository
-    found = await repository.archive.database.read(
-        lambda connection: find(connection, repository, pinned.view, query)
-    )
     body = msgspec.json.encode(_shape(pinned, query, found))
     return pinned.answer(form.media_type, body, _warn(pinned, query, found))
 

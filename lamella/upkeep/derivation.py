@@ -30,7 +30,7 @@ from lamella.archive.tables import derived
 from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError, InvalidInstance
 from lamella.vcs.cache import LeastRecent
-from lamella.vcs.nodes import Summary
+from lamella.vcs.nodes import Node, Summary
 from lamella.vcs.repository import DatabaseNodes
 from lamella.vcs.stored import key_of_entry
 from lamella.vcs.tree import (
@@ -162,7 +162,7 @@ class Derivation:
     def __init__(self, dataset_id: int) -> None:
         self.truth: dict[bytes, Document] = {}
         self._dataset_id = dataset_id
-        self._nodes: LeastRecent[bytes, bytes] = LeastRecent(NODE_CACHE_BYTES)
+        self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
         self._firsts: LeastRecent[bytes, First] = LeastRecent(REMEMBERED)
         self._series: LeastRecent[bytes, tuple[bytes, str]] = LeastRecent(REMEMBERED)
         self._studies: LeastRecent[tuple[object, ...], bytes] = LeastRecent(REMEMBERED)

@@ -212,6 +212,19 @@ class NodeReader(Protocol):
 
 
 @runtime_checkable
+class NodeLoader(Protocol):
+    """A reader that keeps nodes decoded: decoding, which checks everything, is what costs."""
+
+    def load(self, digest: bytes) -> Node:
+        """Return a node.
+
+        Raises:
+            IntegrityError: There is no such node, or its bytes are damaged.
+        """
+        ...
+
+
+@runtime_checkable
 class NodeWriter(Protocol):
     """Where nodes are written."""
 
@@ -231,6 +244,7 @@ class MemoryNodes:
     def __init__(self, parent: NodeReader | None = None) -> None:
         self.new: dict[bytes, bytes] = {}
         self._parent = parent
+        self._loader = parent if isinstance(parent, NodeLoader) else None
 
     def read(self, digest: bytes) -> bytes:
         """Return a node written here, else the parent's.
@@ -244,6 +258,16 @@ class MemoryNodes:
         if self._parent is None:
             raise IntegrityError(f"node {digest.hex()} is missing")
         return self._parent.read(digest)
+
+    def load(self, digest: bytes) -> Node:
+        """Return a node written here, else the parent's, decoded.
+
+        Raises:
+            IntegrityError: Neither has it.
+        """
+        if digest not in self.new and self._loader is not None:
+            return self._loader.load(digest)
+        return decode_node(self.read(digest))
 
     def write(self, encoded: bytes) -> bytes:
         """Keep an encoded node and return its digest."""

@@ -9,11 +9,19 @@ from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
-from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, decompress, encode_node
+from lamella.vcs.nodes import (
+    EMPTY_LEAF,
+    EMPTY_ROOT,
+    Node,
+    decode_node,
+    decompress,
+    encode_node,
+)
 from lamella.vcs.tables import node
 from lamella.vcs.tree import Tree
 
 NODE_CACHE_BYTES = 32 << 20
+_DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 64
 
 
@@ -36,7 +44,7 @@ class Repository:
         self.archive = archive
         self.blobs = Blobs(archive.database, archive.packs)
         self.visible_sets: LeastRecent[int, Visible] = LeastRecent(VISIBLE_CACHE_ENTRIES)
-        self._nodes: LeastRecent[bytes, bytes] = LeastRecent(NODE_CACHE_BYTES)
+        self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
 
     def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:
         """Return the nodes of a dataset, read within a transaction."""
@@ -48,17 +56,27 @@ class Repository:
 
 
 class DatabaseNodes:
-    """Reads nodes of one dataset, through the cache."""
+    """Reads nodes of one dataset, through the cache of decoded ones."""
 
     def __init__(
-        self,
-        connection: sa.Connection,
-        dataset_id: int,
-        cache: LeastRecent[bytes, bytes] | None = None,
+        self, connection: sa.Connection, dataset_id: int, cache: LeastRecent[bytes, Node]
     ) -> None:
         self._connection = connection
         self._dataset_id = dataset_id
         self._cache = cache
+
+    def load(self, digest: bytes) -> Node:
+        """Return a node.
+
+        Raises:
+            IntegrityError: The dataset has no such node, or its bytes are damaged.
+        """
+        node = self._cache.get(digest)
+        if node is None:
+            encoded = self.read(digest)
+            node = decode_node(encoded)
+            self._cache.put(digest, node, _DECODED_WEIGHT * len(encoded))
+        return node
 
     def read(self, digest: bytes) -> bytes:
         """Return a node's encoded bytes.
@@ -66,16 +84,10 @@ class DatabaseNodes:
         Raises:
             IntegrityError: The dataset has no such node, or its bytes are damaged.
         """
-        cached = self._cache.get(digest) if self._cache is not None else None
-        if cached is not None:
-            return cached
         if digest == EMPTY_ROOT:
             return encode_node(EMPTY_LEAF)
         names = {"dataset_id": self._dataset_id, "digest": digest}
         stored = self._connection.execute(_READ_NODE, names).scalar_one_or_none()
         if stored is None:
             raise IntegrityError(f"node {digest.hex()} is missing")
-        encoded = decompress(stored, digest)
-        if self._cache is not None:
-            self._cache.put(digest, encoded, len(encoded))
-        return encoded
+        return decompress(stored, digest)

@@ -29,6 +29,7 @@ from lamella.vcs.nodes import (
     Inner,
     Leaf,
     Node,
+    NodeLoader,
     NodeReader,
     NodeWriter,
     Summary,
@@ -96,6 +97,7 @@ class Trie(Generic[V]):
 
     def __init__(self, nodes: NodeReader, level: Level[V]) -> None:
         self._nodes = nodes
+        self._loader = nodes if isinstance(nodes, NodeLoader) else None
         self._level = level
 
     def get(self, root: bytes, key: str) -> V | None:
@@ -179,6 +181,8 @@ class Trie(Generic[V]):
     def _read(self, digest: bytes) -> Node:
         if digest == EMPTY_ROOT:
             return EMPTY_LEAF
+        if self._loader is not None:
+            return self._loader.load(digest)
         return decode_node(self._nodes.read(digest))
 
     def _open(self, slot: _Slot) -> Node:

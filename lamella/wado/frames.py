@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -30,6 +29,7 @@ from lamella.dicomweb.pinned import Pinned
 from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, ResourceNotFound
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.vcs.selection import Selected
+from lamella.vcs.stored import Document
 from lamella.wado.metadata import read_documents
 
 MOST_FRAMES = 100_000
@@ -47,7 +47,7 @@ class FrameReader:
     pinned: Pinned
     instance: Selected
     table: FrameTable
-    attributes: dict[str, Any]
+    document: Document
     source: ByteSource | None
 
     @property
@@ -82,7 +82,8 @@ class FrameReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _decode(self, codestream: bytes) -> bytes:
-        pixel = PixelDescription.from_dicom_json(self.attributes, self.transfer_syntax_uid)
+        attributes = msgspec.json.decode(self.document.dicom_json)
+        pixel = PixelDescription.from_dicom_json(attributes, self.transfer_syntax_uid)
         decoded = await self.pinned.services.decoders.decode_frame(codestream, pixel)
         return decoded.data
 
@@ -110,16 +111,16 @@ async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
         ResourceNotFound: It has no pixel data.
         NotAcceptable: It has, but its frames cannot be told apart.
     """
-    document = (await read_documents(pinned, [instance]))[instance.key]
+    document = await _read_document(pinned, instance)
+    if document.frames is not None:
+        table = FrameTable.from_bytes(document.frames)
+        return FrameReader(pinned, instance, table, document, None)
     attributes = msgspec.json.decode(document.dicom_json)
     if not any(tag in attributes for tag in ("7FE00008", "7FE00009", "7FE00010")):
         raise ResourceNotFound(f"Instance {instance.sop_uid} has no pixel data.")
-    if document.frames is not None:
-        table = FrameTable.from_bytes(document.frames)
-        return FrameReader(pinned, instance, table, attributes, None)
     stored = await pinned.services.repository.blobs.open(instance.entry.segments)
     table, source = await run_in_thread(_map_inflated, stored)
-    return FrameReader(pinned, instance, table, attributes, source)
+    return FrameReader(pinned, instance, table, document, source)
 
 
 async def answer_frames(pinned: Pinned, instance: Selected, frames: str) -> Answer:
@@ -181,6 +182,17 @@ async def _write_parts(
         )
         yield data
     yield closing(boundary)
+
+
+async def _read_document(pinned: Pinned, instance: Selected) -> Document:
+    cache = pinned.services.documents
+    name = (pinned.view.dataset.id, instance.key)
+    document = cache.get(name)
+    if document is None:
+        document = (await read_documents(pinned, [instance]))[instance.key]
+        weight = len(document.dicom_json) + len(document.frames or b"")
+        cache.put(name, document, weight)
+    return document
 
 
 def _map_inflated(stored: ByteSource) -> tuple[FrameTable, ByteSource]:

@@ -7,7 +7,8 @@ from typing import Any
 from litestar import Request, route
 from litestar.types import ASGIApp
 
-from lamella.dicomweb.pinned import Pinned, pin
+from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.services import services_of
 from lamella.vcs.selection import Selected, select
 from lamella.wado.bulk import answer_bulk_data
 from lamella.wado.frames import answer_frames
@@ -62,17 +63,10 @@ ROUTES = (retrieve_instances, retrieve_metadata, retrieve_frames, retrieve_bulk_
 
 
 async def _select(request: Request[Any, Any, Any]) -> tuple[Pinned, list[Selected]]:
-    pinned = await pin(request)
     names = request.path_params
-    repository = pinned.services.repository
-    selected = await repository.archive.database.read(
-        lambda connection: select(
-            connection,
-            repository,
-            pinned.view,
-            names["study"],
-            names.get("series"),
-            names.get("instance"),
-        )
+    repository = services_of(request).repository
+    study, series, instance = names["study"], names.get("series"), names.get("instance")
+    return await pin_and_read(
+        request,
+        lambda connection, view: select(connection, repository, view, study, series, instance),
     )
-    return pinned, selected
