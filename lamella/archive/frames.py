@@ -82,6 +82,8 @@ class FrameTable:
     def ranges(self, frame_index: int) -> tuple[Range, ...]:
         """Return `(offset_bytes, length_bytes)` of a frame's parts, in order.
 
+        A native range holds whole words: after swapping it may be a few bytes longer than the frame.
+
         Args:
             frame_index: 0-based.
 
@@ -95,6 +97,7 @@ class FrameTable:
             return tuple(zip(flat[::2], flat[1::2], strict=True))
         first_bit = frame_index * self.frame_bits
         start, stop = first_bit // 8, (first_bit + self.frame_bits + 7) // 8
+        stop += -stop % self.word_bytes
         return ((self.offset_bytes + start, stop - start),)
 
     def to_bytes(self) -> bytes:
@@ -190,10 +193,10 @@ def _build_native(attributes: Attributes, value: BulkValue, n_frames: int) -> Fr
     shared = photometric in {"YBR_FULL_422", "YBR_PARTIAL_422"} and samples == 3
     if shared and value.length_bytes not in {whole_bytes, whole_bytes + whole_bytes % 2}:
         frame_bits = pixels * 2 * bits
-    needed = (frame_bits * n_frames + 7) // 8
-    if needed > value.length_bytes:
-        raise DoubtfulFrames("pixel data are shorter than their frames")
     words = value.word_bytes
+    needed = (frame_bits * n_frames + 7) // 8
+    if needed + -needed % words > value.length_bytes:
+        raise DoubtfulFrames("pixel data are shorter than their frames")
     if words > 1 and n_frames > 1 and frame_bits % (8 * words):
         raise DoubtfulFrames("big-endian words span frames")
     return FrameTable(n_frames, False, words, value.offset_bytes, frame_bits, ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +12,14 @@ from litestar import Request
 
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body
 from lamella.dicomweb.locations import base_url, escape
-from lamella.dicomweb.media_types import MediaRange, parse_accept
+from lamella.dicomweb.media_types import DICOM_XML, MediaRange, parse_accept
+from lamella.dicomweb.multipart_writer import (
+    closing,
+    multipart_content_type,
+    new_boundary,
+    part_header,
+)
+from lamella.dicomweb.native_model import Attributes, write_native_model
 from lamella.dicomweb.services import Services, services_of
 from lamella.vcs.view import View, open_view
 
@@ -75,6 +82,28 @@ class Pinned:
             body = compress_body(body)
             headers.append(("content-encoding", coding))
         return Answer(200, [*headers, ("content-type", media_type), *extra], body)
+
+    def answer_xml(
+        self, data_sets: Iterable[Attributes], extra: Sequence[tuple[str, str]] = ()
+    ) -> Answer:
+        """Return data sets as multipart/related of `application/dicom+xml` parts, or 304.
+
+        Args:
+            data_sets: Each as DICOM JSON.
+            extra: More headers.
+        """
+        headers = self.headers(DICOM_XML)
+        if self.is_fresh(headers):
+            return Answer(304, headers)
+        boundary = new_boundary()
+        headers.append(("content-type", multipart_content_type(boundary, DICOM_XML)))
+        body = bytearray()
+        for data_set in data_sets:
+            part = write_native_model(data_set)
+            body += part_header(boundary, DICOM_XML, None, len(part), is_first=not body)
+            body += part
+        body += closing(boundary) if body else closing(boundary).lstrip()
+        return Answer(200, [*headers, *extra], bytes(body))
 
     def is_fresh(self, headers: Sequence[tuple[str, str]]) -> bool:
         """Tell whether the client has this representation already (`If-None-Match`).

@@ -17,7 +17,8 @@ from litestar.types import ASGIApp
 from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.archive.results import build_shaper
-from lamella.dicomweb.media_types import negotiate_json
+from lamella.dicomweb.bulk_uris import fill_holes
+from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
 from lamella.dicomweb.pinned import Pinned, pin_and_read
 from lamella.dicomweb.services import services_of
 from lamella.errors import InvalidRequest
@@ -76,9 +77,11 @@ async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
         return query, find(connection, repository, view, query)
 
     pinned, (query, found) = await pin_and_read(request, search)
-    form = negotiate_json(pinned.accept)
-    body = msgspec.json.encode(_shape(pinned, query, found))
-    return pinned.answer(form.media_type, body, _warn(pinned, query, found))
+    form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
+    results, warnings = _shape(pinned, query, found), _warn(pinned, query, found)
+    if form.is_xml:
+        return pinned.answer_xml(map(msgspec.json.decode, results), warnings)
+    return pinned.answer(form.media_type, b"[" + b",".join(results) + b"]", warnings)
 
 
 def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
@@ -90,11 +93,15 @@ def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
         raise InvalidRequest("The query string is not percent-encoded UTF-8.") from error
 
 
-def _shape(pinned: Pinned, query: Query, found: Found) -> list[dict[str, Any]]:
+def _shape(pinned: Pinned, query: Query, found: Found) -> list[bytes]:
+    """Return each match as a JSON object."""
     shape = build_shaper(query)
-    return [
-        shape(match.attributes, match.counts, _locate(pinned, match)) for match in found.matches
-    ]
+    results = []
+    for match in found.matches:
+        url = _locate(pinned, match)
+        result = msgspec.json.encode(shape(match.attributes, match.counts, url))
+        results.append(fill_holes(result, url) if match.sop_uid else result)
+    return results
 
 
 def _locate(pinned: Pinned, match: Match) -> str:

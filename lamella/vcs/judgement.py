@@ -70,14 +70,17 @@ class Judge:
             key = (incoming.study_uid, incoming.series_uid, incoming.sop_uid)
             self.changes[key] = incoming.to_entry()
             self._pending[incoming.sop_uid] = incoming
-            self._patients.setdefault(incoming.study_uid, incoming.patient)
+            if self._patients.get(incoming.study_uid) is None:  # None: it had no patient yet
+                self._patients[incoming.study_uid] = incoming.patient
         return judgement
 
     def delete(self, key: InstanceKey) -> Judgement:
         """Note that an instance is removed; one that is not there stays away."""
-        pending = self._pending.pop(key[2], None)
-        if pending is None and self._tree.entry(*key) is None:
+        pending = self.changes.get(key)
+        if pending is None and (key in self.changes or self._tree.entry(*key) is None):
             return Judgement(Verdict.UNCHANGED)
+        if pending is not None:
+            del self._pending[key[2]]
         self.changes[key] = None
         self._patients.pop(key[0], None)
         return Judgement(Verdict.DELETED)

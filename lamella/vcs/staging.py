@@ -43,6 +43,17 @@ _READ_SAME_UID = (
     )
     .order_by(staged.c.id)
 )
+_READ_SAME_STUDY = (
+    sa.select(staged.c.key)
+    .where(
+        staged.c.dataset_id == sa.bindparam("dataset_id"),
+        staged.c.study_uid == sa.bindparam("study_uid"),
+        staged.c.session_id == sa.bindparam("session_id"),
+        staged.c.key.is_not(None),
+    )
+    .order_by(staged.c.id)
+    .limit(1)
+)
 _RENEW_LEASE = (
     sa.update(session)
     .where(session.c.id == sa.bindparam("of_session"))
@@ -119,7 +130,7 @@ async def stage_judged(
         tree = repository.tree(connection, work.dataset.id, root)
         judge = Judge(connection, work.dataset.id, tree, work.dataset.duplicates)
         stored = load_instances(connection, work.dataset.id, [item.key])[item.key]
-        _replay_same_uid(connection, work, judge, stored.sop_uid)
+        _replay_session(connection, work, judge, stored)
         judgement = judge.judge(stored)
         if judgement.verdict is Verdict.CONFLICT:
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
@@ -193,10 +204,15 @@ async def _keep(repository: Repository, intake: Intake, record: Callable[[sa.Con
     return result
 
 
-def _replay_same_uid(connection: sa.Connection, work: Session, judge: Judge, sop_uid: str) -> None:
-    """Let a judge know what this session has staged under the same UID before."""
-    names = {"dataset_id": work.dataset.id, "sop_uid": sop_uid, "session_id": work.id}
-    keys = list(connection.execute(_READ_SAME_UID, names).scalars())
+def _replay_session(
+    connection: sa.Connection, work: Session, judge: Judge, stored: StoredInstance
+) -> None:
+    """Let a judge know what this session staged under the same UID, and whose study it is."""
+    of_session = {"dataset_id": work.dataset.id, "session_id": work.id}
+    same_study = {**of_session, "study_uid": stored.study_uid}
+    keys = list(connection.execute(_READ_SAME_STUDY, same_study).scalars())
+    same_uid = {**of_session, "sop_uid": stored.sop_uid}
+    keys += connection.execute(_READ_SAME_UID, same_uid).scalars()
     instances = load_instances(connection, work.dataset.id, keys)
     for key in keys:
         judge.judge(instances[key])

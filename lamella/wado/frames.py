@@ -67,9 +67,10 @@ class FrameReader:
         data = await self._read_stored(frame_index)
         if self.table.encapsulated:
             return data if as_stored else await self._decode(data)
+        data = swap_words(data, self.table.word_bytes)
         if self.table.bit_packed:
             return _align_bits(data, self.table.bit_offset(frame_index), self.table.frame_bits)
-        return swap_words(data, self.table.word_bytes)
+        return data[: self.table.frame_bits // 8]
 
     async def _read_stored(self, frame_index: int) -> bytes:
         blobs, segments = self.pinned.services.repository.blobs, self.instance.entry.segments

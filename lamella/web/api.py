@@ -42,7 +42,7 @@ Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
 
 DEFAULT_LIMIT = 100
-LARGEST_LIMIT = 1000
+LARGEST_LIMIT = 10_000
 Limit = Annotated[int, Parameter(ge=1, le=LARGEST_LIMIT, description="commits to return")]
 
 

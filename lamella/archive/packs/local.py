@@ -15,6 +15,7 @@ from lamella.errors import IntegrityError, OutOfResources
 
 OPEN_FILES = 128
 SUFFIX = ".pack"
+LEAST_FREE_BYTES = 8 << 20  # with less, an instance of common length may find no room
 INLINE_READ_BYTES = 256 << 10  # below this a thread hop costs more than the read
 
 
@@ -68,6 +69,9 @@ class LocalPackStore(PackStore):
     async def check(self) -> None:
         if not os.access(self.folder, os.W_OK):
             raise OutOfResources("The pack folder cannot be written.")
+        found = os.statvfs(self.folder)
+        if found.f_bavail * found.f_frsize < LEAST_FREE_BYTES:
+            raise OutOfResources("The pack folder's disk is full.")
 
     async def close(self) -> None:
         with self._lock:
