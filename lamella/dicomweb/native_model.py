@@ -14,7 +14,10 @@ from xml.sax.saxutils import escape, quoteattr
 from pydicom.datadict import keyword_for_tag
 
 NAMESPACE = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
-_HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
+_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n'
+    f'<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
+)
 _TAIL = "</NativeDicomModel>"
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
