@@ -82,7 +82,7 @@ class FrameTable:
     def ranges(self, frame_index: int) -> tuple[Range, ...]:
         """Return `(offset_bytes, length_bytes)` of a frame's parts, in order.
 
-        A native range holds whole words: after swapping it may be a few bytes longer than the frame.
+        A native range holds whole words, so it may be a few bytes longer than the frame.
 
         Args:
             frame_index: 0-based.
