@@ -1,0 +1,71 @@
+"""`python -m bench`: see `python -m bench --help`."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cases import CASES, GROUPS
+from bench.report import write_report
+from bench.run import Options, clear, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    parsed = _build_parser().parse_args(arguments)
+    command = getattr(parsed, "command", None) or _run
+    return int(command(parsed))
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Lamella.")
+    commands = parser.add_subparsers(title="commands")
+    _add_run_flags(parser)
+    side = commands.add_parser("run", help="measure beside Orthanc (the default)")
+    side.add_argument("names", nargs="*", help=f"groups ({', '.join(GROUPS)}) or cases; all")
+    _add_run_flags(side)
+    side.set_defaults(command=_run)
+    commands.add_parser("list", help="list the cases").set_defaults(command=_list)
+    return parser
+
+
+def _add_run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(names=[])
+    parser.add_argument("--quick", action="store_true", help="a small workload, to try it out")
+    parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (3)")
+    parser.add_argument("--seconds", type=float, default=None, help="of each load (3; quick 1)")
+    parser.add_argument("--only", action="append", default=[], help="measure only this server")
+    parser.add_argument("--folder", type=Path, help="keep data here and use it again")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="LAMELLA_NAME=VALUE"
+    )
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    default = Path(tempfile.gettempdir()) / f"lamella-bench{'-quick' if parsed.quick else ''}"
+    folder = parsed.folder or default
+    if parsed.folder is None and folder.exists():
+        clear(folder)
+    seconds = parsed.seconds or (1.0 if parsed.quick else 3.0)
+    settings = dict(pair.split("=", 1) for pair in parsed.set)
+    options = Options(
+        parsed.names, folder, parsed.quick, parsed.rounds, seconds, parsed.only, settings
+    )
+    figures = run(options)
+    print(f"report: {write_report(figures)}")
+    if parsed.folder is None:
+        clear(folder)
+    return 1 if any(figure.trouble for figure in figures) else 0
+
+
+def _list(_: argparse.Namespace) -> int:
+    for case in CASES:
+        goals = ", ".join(f"≥ {goal.at_least:g}× {goal.against}" for goal in case.goals)
+        print(f"{case.name:22} {case.title}: {goals or 'for information'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,22 @@
+"""All cases, in the order they are measured: those that store come last."""
+
+from __future__ import annotations
+
+from bench.cases import dimse, frames, metadata, search, store
+from bench.measure import Case
+
+CASES: tuple[Case, ...] = (
+    *search.CASES,
+    *metadata.CASES,
+    *frames.CASES,
+    *store.CASES,
+    *dimse.CASES,
+)
+GROUPS: tuple[str, ...] = tuple(dict.fromkeys(case.group for case in CASES))
+NEEDS: dict[str, tuple[str, ...]] = {
+    "search": ("tiny", "series"),
+    "metadata": ("tiny", "series"),
+    "frames": ("series", "multiframe"),
+    "store": ("tiny",),
+    "dimse": ("tiny",),
+}

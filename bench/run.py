@@ -1,0 +1,137 @@
+"""A run: servers up, workload in, cases one after another, report out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cases import CASES, NEEDS
+from bench.cases.dimse import find_storescu
+from bench.cases.metadata import build_request
+from bench.client import send_once
+from bench.loading import load_workload
+from bench.measure import Bench, Case, Figure, run_case
+from bench.multiframe import MultiFrame
+from bench.servers import Lamella, Orthanc, Runner, Server
+from bench.workload import CT_SIDE, FULL, QUICK, CtSeries, list_tiny_studies
+from bench.yardsticks import BareGranian, Nginx, NginxMetadata
+
+MAIN_COPY = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    Attributes:
+        names: Groups or cases; empty means all.
+        folder: Where servers keep their data meanwhile.
+        only: Names of servers; empty means all that are installed.
+        settings: `LAMELLA_*` by lower-case name.
+    """
+
+    names: Sequence[str]
+    folder: Path
+    quick: bool
+    rounds: int
+    seconds: float
+    only: Sequence[str]
+    settings: dict[str, str]
+
+
+def run(options: Options) -> list[Figure]:
+    """Measure the cases asked for."""
+    cases = select_cases(options.names)
+    bench = _prepare(options)
+    with ExitStack() as stack:
+        for server in bench.servers.values():
+            server.start()
+            stack.callback(server.stop)
+        groups = dict.fromkeys(case.group for case in cases)
+        parts = dict.fromkeys(part for group in groups for part in NEEDS[group])
+        load_workload(bench, parts)
+        _start_yardsticks(bench, cases, options, stack)
+        return [run_case(bench, case) for case in cases if _can_run(case)]
+
+
+def select_cases(names: Sequence[str]) -> list[Case]:
+    """Return cases by group or name, in their usual order.
+
+    Raises:
+        ValueError: There is no such case.
+    """
+    unknown = set(names) - {case.group for case in CASES} - {case.name for case in CASES}
+    if unknown:
+        raise ValueError(f"no such case: {', '.join(sorted(unknown))}")
+    return [case for case in CASES if not names or {case.group, case.name} & set(names)]
+
+
+def _prepare(options: Options) -> Bench:
+    sizes = QUICK if options.quick else FULL
+    options.folder.mkdir(parents=True, exist_ok=True)
+    multiframe = MultiFrame(sizes.frames, CT_SIDE)
+    multiframe.load(options.folder / "encoded")
+    servers: list[Server] = [Lamella(options.folder, **options.settings), Orthanc(options.folder)]
+    if not Orthanc.is_installed():
+        print("Orthanc is not installed (apt-get install orthanc orthanc-dicomweb): left out")
+        servers.pop()
+    return Bench(
+        options.folder,
+        sizes,
+        options.seconds,
+        options.rounds,
+        {one.name: one for one in servers if not options.only or one.name in options.only},
+        list_tiny_studies(sizes.studies),
+        CtSeries(MAIN_COPY, sizes.slices),
+        multiframe,
+    )
+
+
+def _start_yardsticks(
+    bench: Bench, cases: Sequence[Case], options: Options, stack: ExitStack
+) -> None:
+    wanted = {name for case in cases for name in case.yardsticks}
+    if options.only:
+        wanted &= set(options.only)
+    started: list[Runner] = []
+    if "granian" in wanted:
+        granian = BareGranian(bench.folder)
+        granian.put_frames(bench.series)
+        started.append(granian)
+    if Nginx.find() is None:
+        print("nginx is not installed (apt-get install nginx-light): left out")
+        wanted -= {"nginx", "nginx-metadata"}
+    if "nginx" in wanted:
+        nginx = Nginx(bench.folder)
+        nginx.put_frames(bench.series)
+        started.append(nginx)
+    if "nginx-metadata" in wanted and "lamella" in bench.servers:
+        nginx = NginxMetadata(bench.folder)
+        lamella = bench.servers["lamella"]
+        nginx.put_metadata(send_once(lamella.port, build_request(bench, lamella)).coded)
+        started.append(nginx)
+    for runner in started:
+        runner.start()
+        stack.callback(runner.stop)
+        bench.yardsticks[runner.name] = runner
+
+
+def _can_run(case: Case) -> bool:
+    if case.group == "dimse" and find_storescu() is None:
+        print(f"{case.name}: storescu is not installed (apt-get install dcmtk): left out")
+        return False
+    return True
+
+
+def clear(folder: Path) -> None:
+    """Delete what a run left, but for what took long to encode."""
+    for path in folder.iterdir():
+        if path.name == "encoded":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
