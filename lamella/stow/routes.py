@@ -28,8 +28,8 @@ from lamella.errors import (
     UnsupportedMediaType,
 )
 from lamella.stow.results import Failure, StoreResult
-from lamella.vcs.commits import commit_session
-from lamella.vcs.staging import Session, stage
+from lamella.vcs.commits import commit_intake
+from lamella.vcs.staging import Session
 
 LONGEST_MESSAGE = 4096
 ANONYMOUS = "anonymous"
@@ -97,8 +97,7 @@ async def _commit(
     pinned: Pinned, work: Session, intake: Intake, received: list[Received], result: StoreResult
 ) -> str:
     repository = pinned.services.repository
-    await stage(repository, work, intake, received)
-    committed = await commit_session(repository, work)
+    committed = await commit_intake(repository, work, intake, received)
     for outcome in committed.outcomes:
         result.add(outcome)
     return committed.commit_id.hex()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
+from lamella.archive.instances import Intake, Received
 from lamella.archive.tables import dataset
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import RefMoved, RevisionNotFound
@@ -23,7 +24,13 @@ from lamella.vcs.nodes import MemoryNodes
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
 from lamella.vcs.repository import Repository
 from lamella.vcs.rows import RowKeeper
-from lamella.vcs.staging import Session, drop_session, queue_conflict
+from lamella.vcs.staging import (
+    Session,
+    drop_session,
+    keep_intake,
+    queue_conflict,
+    stage_received,
+)
 from lamella.vcs.stored import load_instances
 from lamella.vcs.tables import place, session, staged
 from lamella.vcs.tree import InstanceKey, Tree
@@ -83,6 +90,26 @@ async def commit_session(repository: Repository, work: Session) -> Committed:
     except RefMoved:
         await repository.archive.database.write(lambda c: drop_session(c, work.id))
         raise
+
+
+async def commit_intake(
+    repository: Repository, work: Session, intake: Intake, received: Sequence[Received]
+) -> Committed:
+    """Make what an intake took durable and commit it, all in one transaction: all or nothing.
+
+    For senders that are answered once for all they sent (STOW).
+
+    Raises:
+        RefMoved: The branch is not where the sender expected it (If-Match); nothing is kept.
+        RevisionNotFound: The branch is gone.
+        OutOfResources: No room; nothing is kept.
+    """
+
+    def record(connection: sa.Connection) -> Committed:
+        stage_received(connection, repository, work, intake, received)
+        return commit_staged(connection, repository, work)
+
+    return await keep_intake(repository, intake, record)
 
 
 def commit_staged(connection: sa.Connection, repository: Repository, work: Session) -> Committed:
@@ -203,7 +230,7 @@ def _write_commit(
         kind=work.kind,
     )
     stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
-    move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind)
+    move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind, made.time_us)
     return stored
 
 

@@ -93,20 +93,26 @@ async def stage(
         RevisionNotFound: The branch is gone.
     """
 
-    def record(connection: sa.Connection) -> None:
-        now_us = _open_session(connection, repository, work)
-        intake.record(connection, work.dataset.id, now_us)
-        connection.execute(
-            _INSERT_STAGED,
-            [
-                _stage_row(
-                    work, item.facts.study_uid, item.facts.series_uid, item.facts.sop_uid, item.key
-                )
-                for item in received
-            ],
-        )
+    await keep_intake(
+        repository, intake, lambda c: stage_received(c, repository, work, intake, received)
+    )
 
-    await _keep(repository, intake, record)
+
+def stage_received(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    intake: Intake,
+    received: Sequence[Received],
+) -> None:
+    """Stage what an intake has made durable, in the caller's transaction.
+
+    Raises:
+        RevisionNotFound: The branch is gone.
+    """
+    now_us = _open_session(connection, repository, work)
+    intake.record(connection, work.dataset.id, now_us)
+    connection.execute(_INSERT_STAGED, [_stage_received(work, item) for item in received])
 
 
 async def stage_judged(
@@ -138,7 +144,7 @@ async def stage_judged(
             connection.execute(_INSERT_STAGED, [_stage_received(work, item)])
         return judgement
 
-    return await _keep(repository, intake, record)
+    return await keep_intake(repository, intake, record)
 
 
 def stage_deletes(
@@ -184,10 +190,20 @@ def drop_session(connection: sa.Connection, session_id: str) -> None:
     connection.execute(_DROP_SESSION, {"of_session": session_id})
 
 
-async def _keep(repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]) -> T:
+async def keep_intake(
+    repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]
+) -> T:
     """Make an intake's bytes durable, then its rows; a failure leaves no bytes behind.
 
     A cancelled caller leaves them: its transaction may be committing just now.
+
+    Args:
+        repository: Where they go.
+        intake: What was taken; closed when this returns.
+        record: Writes the rows, `Intake.record` among them, in one transaction.
+
+    Returns:
+        What `record` returned.
     """
     try:
         await intake.make_durable()
