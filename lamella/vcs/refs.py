@@ -177,7 +177,8 @@ def create_ref(
         raise AlreadyExists(f"There is a {kind} {name!r} already.")
     now_us = read_clock_us(connection)
     if kind == BRANCH:
-        now_us = log_move(connection, dataset_id, name, None, commit_id, "create")
+        now_us = next_log_time(connection, dataset_id, name)
+        log_move(connection, dataset_id, name, None, commit_id, "create", now_us)
     made = Ref(kind, name, commit_id, now_us)
     connection.execute(
         sa.insert(ref).values(
@@ -205,16 +206,27 @@ def delete_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str)
     if kind == BRANCH and name == owner.default_branch:
         raise Conflict(f"{name!r} is the default branch and cannot be deleted.")
     if kind == BRANCH:
-        log_move(connection, dataset_id, name, found.commit_id, None, "delete")
+        time_us = next_log_time(connection, dataset_id, name)
+        log_move(connection, dataset_id, name, found.commit_id, None, "delete", time_us)
     connection.execute(
         sa.delete(ref).where(ref.c.dataset_id == dataset_id, ref.c.kind == kind, ref.c.name == name)
     )
 
 
 def move_branch(
-    connection: sa.Connection, dataset_id: int, branch: str, old: bytes, new: bytes, action: str
-) -> int:
-    """Move a branch from `old` to `new`; return the time of the move in µs.
+    connection: sa.Connection,
+    dataset_id: int,
+    branch: str,
+    old: bytes,
+    new: bytes,
+    action: str,
+    time_us: int,
+) -> None:
+    """Move a branch from `old` to `new`.
+
+    Args:
+        time_us: The move's, from `next_log_time`. A new commit has the same time, so that the
+            branch at the instant which a commit shows is that commit.
 
     Raises:
         RefMoved: The branch is not at `old` any more.
@@ -222,7 +234,7 @@ def move_branch(
     names = {"of_dataset": dataset_id, "branch": branch, "old": old, "new": new}
     if connection.execute(_MOVE_BRANCH, names).rowcount != 1:
         raise RefMoved(f"Branch {branch!r} moved meanwhile.")
-    return log_move(connection, dataset_id, branch, old, new, action)
+    log_move(connection, dataset_id, branch, old, new, action, time_us)
 
 
 def log_move(
@@ -232,9 +244,13 @@ def log_move(
     old: bytes | None,
     new: bytes | None,
     action: str,
-) -> int:
-    """Write a reflog row; its time is later than any before it, whatever clocks say."""
-    time_us = next_log_time(connection, dataset_id, branch)
+    time_us: int,
+) -> None:
+    """Write a reflog row.
+
+    Args:
+        time_us: From `next_log_time`: later than any before it, whatever clocks say.
+    """
     row = {
         "dataset_id": dataset_id,
         "branch": branch,
@@ -244,7 +260,6 @@ def log_move(
         "action": action,
     }
     connection.execute(_INSERT_MOVE, row)
-    return time_us
 
 
 def next_log_time(connection: sa.Connection, dataset_id: int, branch: str) -> int:
