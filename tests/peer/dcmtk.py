@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,9 @@ class Finished:
 
 def find_tool(name: str) -> str:
     """Return the path of a tool; skip the test without it, but fail it where CI must have it."""
-    path = shutil.which(name)
+    ours = Path(sys.executable).parent  # pynetdicom's scripts of the same names are there
+    folders = [f for f in os.environ.get("PATH", "").split(os.pathsep) if Path(f) != ours]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None and os.environ.get("CI", "").lower() == "true":
         pytest.fail(f"CI must have DCMTK's {name}.")
     if path is None:
