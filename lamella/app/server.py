@@ -1,18 +1,24 @@
-"""`lamella serve`: one process with both doors, from the lock on the folder to a graceful stop."""
+"""`lamella serve`: both doors, from the lock on the folder to a graceful stop.
+
+One process does it all; with `LAMELLA_WORKERS` more of them answer HTTP on the same socket.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
 import signal
 import socket
+from pathlib import Path
 
 import uvloop
 
-from lamella.app.application import build_application
 from lamella.app.http_server import HttpServer, listen
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over
+from lamella.app.workers import Workers
 from lamella.archive.installation import ServerLock, open_archive, prepare_folder
 from lamella.archive.spool import remove_leftovers
 from lamella.dicomweb.services import Services
@@ -44,6 +50,8 @@ def run_server(settings: Settings) -> int:
         lock = ServerLock(folder)
     except OSError as error:
         raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
+    if settings.workers > 1:
+        _share_metrics(folder / "metrics")
     try:
         uvloop.run(_serve(settings))
     finally:
@@ -57,8 +65,13 @@ def _check_supported(settings: Settings) -> None:
         raise InvalidRequest(f"LAMELLA_AUTH={settings.auth} is not in this version.")
     if settings.redis_url:
         raise InvalidRequest("LAMELLA_REDIS_URL is not in this version: jobs run in-process.")
-    if settings.workers != 1:
-        raise InvalidRequest("LAMELLA_WORKERS other than 1 is not in this version.")
+
+
+def _share_metrics(folder: Path) -> None:
+    """Let all processes count into one folder, which prometheus_client reads when imported."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
 
 
 async def _serve(settings: Settings) -> None:
@@ -88,7 +101,11 @@ async def _run_doors(
     if settings.dimse_address is not None:
         gateway = Gateway(services.repository, settings, asyncio.get_running_loop())
         dimse = await gateway.start()
+    from lamella.app.application import build_application  # after `_share_metrics`
+
     host, port = listener.getsockname()[:2]
+    workers = Workers(settings, listener, STOP_TIMEOUT_S)
+    await workers.start()
     http = HttpServer(build_application(services), listener)
     http.start()
     sweeper = Sweeper(services.repository)
@@ -97,7 +114,7 @@ async def _run_doors(
     _announce(settings, Address(host, port), dimse)
     await stop.wait()
     logger.info("stopping")
-    await http.finish(STOP_TIMEOUT_S)
+    await asyncio.gather(http.finish(STOP_TIMEOUT_S), workers.stop())
     if gateway is not None:
         await gateway.stop()
     await sweeper.stop()

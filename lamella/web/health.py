@@ -11,7 +11,8 @@ from typing import Any
 
 from litestar import MediaType, Request, get
 from litestar.response import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from lamella import __version__
 from lamella.archive.migration import read_schema_revision
@@ -48,9 +49,13 @@ async def get_readiness(request: AnyRequest) -> Response[dict[str, str]]:
 
 
 @get("/metrics", name="metrics", sync_to_thread=False)
-def get_metrics() -> Response[bytes]:
-    """Give counters to Prometheus."""
-    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+def get_metrics(request: AnyRequest) -> Response[bytes]:
+    """Give counters to Prometheus; those of all processes together."""
+    registry = REGISTRY
+    if services_of(request).settings.workers > 1:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 @get("/", name="first-page", media_type=MediaType.HTML)

@@ -50,6 +50,13 @@ class RunningServer:
         """Kill it as a crash would (SIGKILL)."""
         self.process.kill()
         self.process.wait()
+        self.close_streams()
+
+    def close_streams(self) -> None:
+        """Let go of the pipes to a server that has ended."""
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def stop(self) -> int:
         """Stop it as a service manager would (SIGTERM); return its exit status."""
@@ -98,9 +105,7 @@ def serve(data_dir: Path, **settings: str) -> Iterator[RunningServer]:
     finally:
         if server.process.poll() is None:
             server.kill()
-        for stream in (server.process.stdout, server.process.stderr):
-            if stream is not None:
-                stream.close()
+        server.close_streams()
 
 
 def run_cli(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,75 @@
+"""Several HTTP processes on one port: they share the data, and none outlives the server."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+import requests
+
+from tests.harness.samples import make_instance
+from tests.harness.server import launch_server, list_children, serve
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for(condition: object, what: str) -> None:
+    deadline = monotonic() + 30
+    while monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return
+        sleep(0.05)
+    pytest.fail(what)
+
+
+def store(root: str, number: int) -> None:
+    data = make_instance(sop=f"1.2.3.1.{number}")
+    answer = requests.post(
+        f"{root}/studies", data, headers={"Content-Type": "application/dicom"}, timeout=60
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def count_instances(root: str) -> int:
+    # a new connection each time, so that every process gets its share of them
+    return len(requests.get(f"{root}/instances", timeout=60).json())
+
+
+def test_all_processes_answer_alike_and_count_together(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", workers="2") as server:
+        assert len(list_children(server.process.pid)) == 1
+        for number in range(1, 11):
+            store(server.root(), number)
+            assert count_instances(server.root()) == number
+        metrics = requests.get(f"{server.http}/metrics", timeout=60).text
+        line = 'lamella_http_requests_total{method="GET",route="search-instances",status="200"}'
+        assert f"{line} 10.0" in metrics
+
+
+def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", workers="2") as server:
+        (worker,) = list_children(server.process.pid)
+        store(server.root(), 1)
+        os.kill(worker, signal.SIGKILL)
+        wait_for(
+            lambda: [pid for pid in list_children(server.process.pid) if pid != worker],
+            "no worker took the place of the dead one",
+        )
+        assert count_instances(server.root()) == 1
+
+
+def test_workers_end_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    server = launch_server(tmp_path / "data", workers="2")
+    (worker,) = list_children(server.process.pid)
+    server.kill()
+    wait_for(lambda: not is_alive(worker), "the worker outlived its server")
+    with serve(tmp_path / "data", http=server.http.removeprefix("http://")) as again:
+        assert count_instances(again.root()) == 0
