@@ -147,7 +147,17 @@ class UnsupportedMediaType(LamellaError):
 
 
 class RangeNotSatisfiable(LamellaError):
+    """A range outside its body, whose size the answer tells.
+
+    Attributes:
+        size_bytes: Of the whole body.
+    """
+
     http_status, dimse_status, title = 416, 0xC000, "Range not satisfiable"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The body has {size_bytes} bytes.")
+        self.size_bytes = size_bytes
 
 
 class IntegrityError(LamellaError):

@@ -15,7 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Response
 
 from lamella.dicomweb.pinned import pinned_headers
-from lamella.errors import LamellaError, OutOfResources, ReadOnlyRevision
+from lamella.errors import LamellaError, OutOfResources, RangeNotSatisfiable, ReadOnlyRevision
 
 logger = logging.getLogger("lamella.http")
 
@@ -42,6 +42,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
             headers["Allow"] = "GET, HEAD, OPTIONS"
         if isinstance(error, OutOfResources):
             headers["Retry-After"] = _RETRY_AFTER_S
+        if isinstance(error, RangeNotSatisfiable):
+            headers["Content-Range"] = f"bytes */{error.size_bytes}"  # RFC 9110 §15.5.17
         if status >= 500:
             logger.error("%s %s: %s", request.method, status, detail, extra={"status": status})
     elif isinstance(error, HTTPException):

@@ -54,5 +54,5 @@ def parse_range(
         if last and int(last) < start:
             return None  # not a valid range: ignored
     if start >= size_bytes or start >= stop:
-        raise RangeNotSatisfiable(f"The body has {size_bytes} bytes.")
+        raise RangeNotSatisfiable(size_bytes)
     return ByteRange(start, stop)
