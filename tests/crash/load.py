@@ -151,6 +151,8 @@ class Load:
         entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
         while not self._stop.is_set():
             with associate(entity, self._server) as association:
+                if not association.is_established:
+                    return  # the server is gone, or stopping
                 for _ in range(STORES_AN_ASSOCIATION):
                     if self._stop.is_set() or not association.is_established:
                         break
