@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cases import CASES, GROUPS
-from bench.report import write_report
+from bench.report import write_lines, write_report
 from bench.run import Options, clear, run
+from bench.scale import FULL, SHORT, measure_scale
+from bench.trickle import measure_trickle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +29,17 @@ def _build_parser() -> argparse.ArgumentParser:
     side.add_argument("names", nargs="*", help=f"groups ({', '.join(GROUPS)}) or cases; all")
     _add_run_flags(side)
     side.set_defaults(command=_run)
+    scale = commands.add_parser("scale", help="costs as history grows")
+    scale.add_argument(
+        "--full", action="store_true", help="1e5 studies, 1e6 instances, 1e4 commits"
+    )
+    scale.add_argument("--rounds", type=int, default=15, help="alternating rounds (15)")
+    scale.add_argument("--folder", type=Path, help="keep data here and go on from it")
+    scale.set_defaults(command=_scale)
+    trickle = commands.add_parser("trickle", help="bytes that one-instance commits cost")
+    trickle.add_argument("--stores", type=int, default=2000, help="how many (2000)")
+    trickle.add_argument("--rounds", type=int, default=3, help="alternating rounds (3)")
+    trickle.set_defaults(command=_trickle)
     commands.add_parser("list", help="list the cases").set_defaults(command=_list)
     return parser
 
@@ -58,6 +71,25 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.folder is None:
         clear(folder)
     return 1 if any(figure.trouble for figure in figures) else 0
+
+
+def _scale(parsed: argparse.Namespace) -> int:
+    sizes = FULL if parsed.full else SHORT
+    folder = parsed.folder or Path(tempfile.gettempdir()) / "lamella-bench-scale"
+    if parsed.folder is None and folder.exists():
+        clear(folder)
+    lines = measure_scale(folder, sizes, parsed.rounds)
+    print(f"report: {write_lines('scale.md', lines)}")
+    if parsed.folder is None:
+        clear(folder)
+    return 0
+
+
+def _trickle(parsed: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="lamella-bench-trickle") as folder:
+        lines = measure_trickle(Path(folder), parsed.stores, parsed.rounds)
+    print(f"report: {write_lines('trickle.md', lines)}")
+    return 0
 
 
 def _list(_: argparse.Namespace) -> int:

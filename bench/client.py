@@ -95,6 +95,15 @@ def build_get(path: str, accept: str, *, gzip_ok: bool = False, label: str = "")
     return HttpRequest((head.encode(),), label or path)
 
 
+def build_post(path: str, body: bytes) -> HttpRequest:
+    """Return a POST request of a JSON body."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return HttpRequest((head.encode(), body), path)
+
+
 def build_stow(path: str, instances: Sequence[bytes], label: str) -> HttpRequest:
     """Return a store request."""
     boundary = b"bench-3f9c1d7a5e"

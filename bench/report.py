@@ -34,14 +34,22 @@ def write_report(figures: Sequence[Figure], folder: Path = RESULTS) -> Path:
     return path
 
 
+def write_lines(name: str, lines: Sequence[str], folder: Path = RESULTS) -> Path:
+    """Print a report of one of the other modes, and write it beside the main one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join([_describe_run(), "", *lines]) + "\n"
+    print(text)
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
 def format_report(figures: Sequence[Figure]) -> str:
     """Return the report as Markdown."""
     lines = [
         "# Bench report",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_count_cpus()} CPUs, Python "
-        f"{platform.python_version()}, commit {_read_commit()}: "
-        f"`python -m bench {shlex.join(sys.argv[1:])}`",
+        _describe_run(),
         "",
         *format_figures(figures),
         "",
@@ -109,6 +117,14 @@ def _format_row(figure: Figure) -> list[str]:
 
 
 _ARCHIVES = ("lamella", "orthanc")
+
+
+def _describe_run() -> str:
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_count_cpus()} CPUs, Python "
+        f"{platform.python_version()}, commit {_read_commit()}: "
+        f"`python -m bench {shlex.join(sys.argv[1:])}`"
+    )
 
 
 def _count_cpus() -> int:

@@ -1,0 +1,115 @@
+"""Storing in-process through the real path: intake, pack, staging, commit. No step is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import sqlalchemy as sa
+
+from bench.workload import Slice, TinyStudy, list_tiny_studies, make_tiny
+from lamella.archive.catalog import series_row, study_row
+from lamella.archive.installation import open_archive
+from lamella.archive.instances import Intake
+from lamella.archive.tables import instance, location
+from lamella.settings import Settings
+from lamella.vcs.commits import commit_session
+from lamella.vcs.datasets import create_dataset, ensure_default
+from lamella.vcs.refs import find_dataset
+from lamella.vcs.repository import Repository
+from lamella.vcs.staging import Session, stage
+from lamella.vcs.tables import commit, node, place, staged, visible_set
+
+SERIES_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one store took.
+
+    Attributes:
+        commit_s: The commit transaction.
+        total_s: From the first byte to the end of the commit.
+    """
+
+    commit_s: float
+    total_s: float
+    commit_id: bytes
+
+
+class Store:
+    """An installation that this process writes to."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    @classmethod
+    async def open(cls, folder: Path) -> Store:
+        """Open a data folder, a new one or one of an earlier run."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        archive = await open_archive(Settings(data_dir=folder))
+        await archive.database.write(ensure_default)
+        return cls(Repository(archive))
+
+    async def close(self) -> None:
+        """Close it."""
+        await self.repository.archive.close()
+
+    async def make_dataset(self, name: str) -> None:
+        """Make a dataset."""
+        await self.repository.archive.database.write(lambda c: create_dataset(c, name))
+
+    async def put(self, dataset: str, instances: Sequence[Slice]) -> Cost:
+        """Store instances as one commit."""
+        database = self.repository.archive.database
+        begun = perf_counter()
+        owner = await database.read(lambda c: find_dataset(c, dataset))
+        work = Session(owner, "main", kind="store", author="bench")
+        intake = Intake(self.repository.archive)
+        received = [await intake.add(_one_chunk(one.data)) for one in instances]
+        await stage(self.repository, work, intake, received)
+        staged_at = perf_counter()
+        made = await commit_session(self.repository, work)
+        ended = perf_counter()
+        if not made.created:
+            raise RuntimeError("nothing was committed: these instances are stored already")
+        return Cost(ended - staged_at, ended - begun, made.commit_id)
+
+    async def count(self) -> dict[str, int]:
+        """Return rows by table, and bytes of nodes and visible sets."""
+        return await self.repository.archive.database.read(count_rows)
+
+
+def count_rows(connection: sa.Connection) -> dict[str, int]:
+    """Return rows by table, and bytes of nodes and visible sets."""
+    tables = (instance, location, commit, node, study_row, series_row, visible_set, place, staged)
+    counts = {
+        table.name: int(
+            connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        )
+        for table in tables
+    }
+    for table in (node, visible_set):
+        total = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(table.c.data)), 0))
+        counts[f"{table.name} bytes"] = int(connection.execute(total).scalar_one())
+    return counts
+
+
+def generate_commits(
+    studies: int, instances: int, commits: int, first: int = 0
+) -> Iterator[tuple[list[TinyStudy], list[Slice]]]:
+    """Yield what each commit stores: whole new studies, of one series each.
+
+    Args:
+        first: How many commits were made before.
+    """
+    each, per_study = studies // commits, instances // studies
+    for index in range(first, commits):
+        group = list_tiny_studies(each, first=index * each)
+        yield group, [make_tiny(study, 0, n) for study in group for n in range(per_study)]
+
+
+async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data

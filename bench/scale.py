@@ -1,0 +1,227 @@
+"""The scale mode: what a store, a search, a branch and `fsck` cost once history is long."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from bench.answers import read_json
+from bench.client import HttpRequest, build_get, build_post, run_load, send_once
+from bench.growth import Store, generate_commits
+from bench.servers import Lamella
+from bench.workload import SEED, list_tiny_studies, make_tiny, make_uid
+
+PROBE = 5_000_000  # studies of probes are numbered from here
+PROGRESS_EVERY = 100
+
+
+@dataclass(frozen=True)
+class ScaleSizes:
+    """How long the history is."""
+
+    studies: int
+    instances: int
+    commits: int
+
+    @property
+    def back(self) -> int:
+        """How many commits ago the old commit is that searches are compared at."""
+        return self.commits // 2
+
+
+SHORT = ScaleSizes(2_000, 20_000, 200)
+FULL = ScaleSizes(100_000, 1_000_000, 10_000)
+
+
+def measure_scale(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
+    """Grow an installation and measure it; return the report's lines."""
+    report = asyncio.run(_grow_and_store(folder, sizes, rounds))
+    server = Lamella(folder)
+    server.start()
+    try:
+        report += _measure_searches(server, folder, sizes, rounds)
+        report += _measure_branches(server, rounds)
+    finally:
+        server.stop()
+    report += _measure_fsck(server.folder)
+    return report
+
+
+async def grow(store: Store, sizes: ScaleSizes, ids: Path) -> None:
+    """Make the history; goes on where an earlier run stopped.
+
+    Args:
+        ids: A file that takes each commit's id as a line.
+    """
+    done = len(ids.read_text().split()) if ids.exists() else 0
+    begun = perf_counter()
+    commits = generate_commits(sizes.studies, sizes.instances, sizes.commits, done)
+    with ids.open("a") as log:
+        for index, (_, instances) in enumerate(commits, done + 1):
+            cost = await store.put("default", instances)
+            print(cost.commit_id.hex(), file=log, flush=True)
+            if index % PROGRESS_EVERY == 0:
+                rate = (index - done) * len(instances) / (perf_counter() - begun)
+                print(
+                    f"{index} of {sizes.commits} commits, {rate:.0f} inst/s, last commit "
+                    f"{cost.commit_s * 1000:.1f} of {cost.total_s * 1000:.1f} ms",
+                    flush=True,
+                )
+
+
+async def _grow_and_store(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    large = await Store.open(folder / "lamella")
+    small = await Store.open(folder / "empty")
+    try:
+        await grow(large, sizes, folder / "commits.txt")
+        report = ["## Rows", "", "| what | count |", "|---|---|"]
+        report += [f"| {name} | {count:,} |" for name, count in (await large.count()).items()]
+        report += await _measure_stores(large, small, rounds, folder / "probes.txt")
+    finally:
+        await large.close()
+        await small.close()
+    return report
+
+
+async def _measure_stores(large: Store, small: Store, rounds: int, counter: Path) -> list[str]:
+    """Time storing one series of 1 and of 100 instances here and in an empty dataset, by turns."""
+    first = int(counter.read_text()) if counter.exists() else 0
+    numbers = itertools.count(first)
+    lines = [
+        "",
+        "## Storing a series: the large dataset beside an empty one",
+        "",
+        "| instances | large: commit, total ms | empty: commit, total ms | ratio: commit, total |",
+        "|---|---|---|---|",
+    ]
+    for length in (1, 100):
+        costs: dict[str, list[tuple[float, float]]] = {"large": [], "empty": []}
+        for turn in range(rounds + 1):
+            number = next(numbers)
+            counter.write_text(str(number + 1))
+            (study,) = list_tiny_studies(1, first=PROBE + number)
+            instances = [make_tiny(study, 0, index) for index in range(length)]
+            await small.make_dataset(f"empty-{number}")
+            there = await large.put("default", instances)
+            here = await small.put(f"empty-{number}", instances)
+            if turn:  # the first one warms up
+                costs["large"].append((there.commit_s, there.total_s))
+                costs["empty"].append((here.commit_s, here.total_s))
+        lines.append(_format_stores(length, costs))
+    return lines
+
+
+def _format_stores(length: int, costs: dict[str, list[tuple[float, float]]]) -> str:
+    medians = {
+        name: [statistics.median(cost[part] for cost in found) * 1000 for part in (0, 1)]
+        for name, found in costs.items()
+    }
+    large, empty = medians["large"], medians["empty"]
+    return (
+        f"| {length} | {large[0]:.2f}, {large[1]:.2f} | {empty[0]:.2f}, {empty[1]:.2f} | "
+        f"{large[0] / empty[0]:.2f}, {large[1] / empty[1]:.2f} |"
+    )
+
+
+def _measure_searches(server: Lamella, folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
+    ids = (folder / "commits.txt").read_text().split()
+    old = ids[-1 - sizes.back]
+    roots = {"head": "/dicomweb/default/main", "old": f"/dicomweb/default/{old}"}
+    lines = [
+        "",
+        f"## Searches over HTTP at head and {sizes.back} commits back, p50 ms",
+        "",
+        "| search | results | head | old | old / head |",
+        "|---|---|---|---|---|",
+    ]
+    for name, targets in _list_searches(sizes).items():
+        p50: dict[str, list[float]] = {"head": [], "old": []}
+        results = 0
+        for _ in range(rounds):
+            for place, root in roots.items():
+                requests = [build_get(root + t, "application/dicom+json") for t in targets]
+                load = run_load(server.port, requests, concurrency=1, seconds=1.0, keep=1)
+                results = len(read_json(load.kept[0]))
+                p50[place].append(statistics.median(load.latencies_s) * 1000)
+        head, then = statistics.median(p50["head"]), statistics.median(p50["old"])
+        lines.append(f"| {name} | {results} | {head:.2f} | {then:.2f} | {then / head:.2f} |")
+    return lines
+
+
+def _list_searches(sizes: ScaleSizes) -> dict[str, list[str]]:
+    """Return targets by name; all of them find something at the old commit too."""
+    known = sizes.studies - sizes.studies * sizes.back // sizes.commits - sizes.studies // 100
+    chosen = [
+        list_tiny_studies(1, first=index)[0]
+        for index in random.Random(SEED).sample(range(known), 50)
+    ]
+    return {
+        "first 101, OHIF's includefield": [
+            "/studies?limit=101&includefield=00081030%2C00080060%2C00080090%2C00100030"
+        ],
+        "PatientID": [f"/studies?PatientID={s.patient_id}" for s in chosen],
+        "name prefix, limit 101": [
+            f"/studies?PatientName={s.patient_name[:6]}*&limit=101" for s in chosen
+        ],
+        "date range (a day)": [
+            f"/studies?StudyDate={s.study_date}-{s.study_date}&limit=101" for s in chosen
+        ],
+        "date range (a month), limit 101": [
+            f"/studies?StudyDate={s.study_date[:6]}01-{s.study_date[:6]}28&limit=101"
+            for s in chosen
+        ],
+        "series of a study": [f"/studies/{s.study_uid}/series" for s in chosen],
+        "instances of a series": [
+            f"/studies/{s.study_uid}/series/{make_uid(4, 0, 0, s.index)}/instances" for s in chosen
+        ],
+    }
+
+
+def _measure_branches(server: Lamella, rounds: int) -> list[str]:
+    listed = send_once(
+        server.port, build_get("/api/v1/datasets/default/branches", "application/json")
+    )
+    taken = len(json.loads(listed.body))
+    requests: list[HttpRequest] = [
+        build_post(
+            "/api/v1/datasets/default/branches",
+            json.dumps({"name": f"fork-{taken + turn}", "revision": "main"}).encode(),
+        )
+        for turn in range(max(rounds, 5))
+    ]
+    load = run_load(server.port, requests, concurrency=1, expected_status=(201,))
+    p50 = statistics.median(load.latencies_s) * 1000
+    return ["", f"A branch: {p50:.2f} ms (median of {load.requests})."]
+
+
+def _measure_fsck(folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "lamella", "fsck"]
+    begun = perf_counter()
+    done = subprocess.run(
+        command,
+        env=_environ(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    seconds = perf_counter() - begun
+    lines = ["", f"`fsck` without `--bytes`: {seconds:.1f} s, exit status {done.returncode}."]
+    if done.returncode:
+        lines += ["", "```", (done.stdout + done.stderr)[-2000:], "```"]
+    return lines
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    environ = {key: v for key, v in os.environ.items() if not key.startswith("LAMELLA_")}
+    return environ | {"LAMELLA_DATA_DIR": str(folder)}
