@@ -33,6 +33,7 @@ from lamella.vcs.stored import Document
 from lamella.wado.metadata import read_documents
 
 MOST_FRAMES = 100_000
+LONG_FRAME_BYTES = 4 << 20  # beyond this a frame is sent in chunks, for the sake of memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,28 @@ class FrameReader:
         if self.table.bit_packed:
             return _align_bits(data, self.table.bit_offset(frame_index), self.table.frame_bits)
         return data[: self.table.frame_bits // 8]
+
+    def measure_long(self, frame_index: int, *, as_stored: bool) -> int | None:
+        """Return the length in bytes of a long frame that goes out as it lies; None for others."""
+        ranges = self.table.ranges(frame_index)
+        length = sum(length for _, length in ranges)
+        if length <= LONG_FRAME_BYTES or self.source is not None:
+            return None
+        if self.table.encapsulated:
+            return length if as_stored else None
+        is_plain = self.table.word_bytes == 1 and not self.table.bit_packed
+        return length if is_plain and length == self.table.frame_bits // 8 else None
+
+    async def stream(self, frame_index: int) -> AsyncIterator[bytes]:
+        """Yield the stored bytes of a frame in chunks of at most 1 MiB.
+
+        Raises:
+            IntegrityError: The stored bytes are missing.
+        """
+        blobs, segments = self.pinned.services.repository.blobs, self.instance.entry.segments
+        for offset, length in self.table.ranges(frame_index):
+            async for chunk in blobs.stream(segments, offset, length):
+                yield chunk
 
     async def _read_stored(self, frame_index: int) -> bytes:
         blobs, segments = self.pinned.services.repository.blobs, self.instance.entry.segments
@@ -152,9 +175,14 @@ async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int
     if pinned.is_fresh(headers):
         return Answer(304, headers)
     as_stored = form.is_stored or reader.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
-    first = await reader.read(numbers[0] - 1, as_stored=as_stored)
+    first: bytes | None = None
+    length = reader.measure_long(numbers[0] - 1, as_stored=as_stored)
+    if length is None:
+        first = await reader.read(numbers[0] - 1, as_stored=as_stored)
     if not form.is_multipart:
         headers.append(("content-type", form.part_content_type))
+        if first is None:
+            return Answer(200, headers, reader.stream(numbers[0] - 1), length)
         return Answer(200, headers, first)
     boundary = new_boundary()
     headers.append(("content-type", multipart_content_type(boundary, form.media_type)))
@@ -168,19 +196,22 @@ async def _write_parts(
     numbers: Sequence[int],
     form: FramesAnswer,
     boundary: str,
-    first: bytes,
+    first: bytes | None,
     as_stored: bool,
 ) -> AsyncIterator[bytes]:
     base = pinned.url(*reader.instance.path, "frames")
     for position, number in enumerate(numbers):
-        data = first if position == 0 else await reader.read(number - 1, as_stored=as_stored)
-        yield part_header(
-            boundary,
-            form.part_content_type,
-            f"{base}/{number}",
-            len(data),
-            is_first=position == 0,
-        )
+        url, is_first = f"{base}/{number}", position == 0
+        length = reader.measure_long(number - 1, as_stored=as_stored)
+        if length is not None:
+            yield part_header(boundary, form.part_content_type, url, length, is_first=is_first)
+            async for chunk in reader.stream(number - 1):
+                yield chunk
+            continue
+        data = first if is_first else None
+        if data is None:
+            data = await reader.read(number - 1, as_stored=as_stored)
+        yield part_header(boundary, form.part_content_type, url, len(data), is_first=is_first)
         yield data
     yield closing(boundary)
 

@@ -12,8 +12,7 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from tests.harness.samples import make_instance
 
-ROWS = COLUMNS = 512
-FRAME_BYTES = ROWS * COLUMNS * 2
+SIDE = 512
 _EMPTY_PIXELS = struct.pack("<HH2s2xI", 0x7FE0, 0x0010, b"OW", 0)
 
 
@@ -23,11 +22,18 @@ class MultiFrame:
 
     Attributes:
         sop_uid: SOP Instance UID; study and series are named after it.
-        n_frames: Of 512 KiB each.
+        n_frames: Of 512 KiB each, unless they have another side.
+        side: Rows and columns of a frame.
     """
 
     sop_uid: str
     n_frames: int
+    side: int = SIDE
+
+    @property
+    def frame_bytes(self) -> int:
+        """Length of a frame."""
+        return self.side * self.side * 2
 
     @property
     def study_uid(self) -> str:
@@ -42,7 +48,7 @@ class MultiFrame:
     @property
     def size_bytes(self) -> int:
         """Of the whole file."""
-        return len(self._head()) + self.n_frames * FRAME_BYTES
+        return len(self._head()) + self.n_frames * self.frame_bytes
 
     def frame(self, frame_index: int) -> bytes:
         """Return one frame (0-based)."""
@@ -63,7 +69,7 @@ class MultiFrame:
         return total.hexdigest()
 
     def _block(self) -> bytes:
-        return Random(self.sop_uid).randbytes(FRAME_BYTES - 4)
+        return Random(self.sop_uid).randbytes(self.frame_bytes - 4)
 
     def _frame(self, block: bytes, frame_index: int) -> bytes:
         return struct.pack("<I", frame_index) + block
@@ -76,11 +82,11 @@ class MultiFrame:
             self.sop_uid,
             SOPClassUID=MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
             NumberOfFrames=self.n_frames,
-            Rows=ROWS,
-            Columns=COLUMNS,
+            Rows=self.side,
+            Columns=self.side,
             PixelData=b"",
         )
         head, empty, rest = file.rpartition(_EMPTY_PIXELS)
         assert empty
         assert not rest
-        return head + empty[:-4] + struct.pack("<I", self.n_frames * FRAME_BYTES)
+        return head + empty[:-4] + struct.pack("<I", self.n_frames * self.frame_bytes)

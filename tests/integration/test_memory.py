@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, _config
 
-from tests.harness.multiframe import FRAME_BYTES, MultiFrame
+from tests.harness.multiframe import MultiFrame
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, serve
 from tests.harness.web import send, store, store_stream
@@ -116,6 +116,24 @@ def test_retrieve_of_a_series_and_parallel_uploads(server: RunningServer) -> Non
     print("parallel_kib", check_peak(server))
 
 
+@pytest.mark.parametrize("media_range", ["{}", 'multipart/related; type="{}"'])
+def test_retrieve_of_a_long_frame(server: RunningServer, media_range: str) -> None:
+    instance = MultiFrame("2.25.8", 1, side=10_240)  # 200 MiB
+    assert store_stream(server.root(), instance.chunks()).status == 200
+    received = Search(instance.frame(0))
+
+    reply = send(
+        f"{server.root()}/studies/{instance.study_uid}/series/{instance.series_uid}"
+        f"/instances/{instance.sop_uid}/frames/1",
+        headers={"Accept": media_range.format("application/octet-stream")},
+        consume=received.pieces.append,
+    )
+
+    assert reply.status == 200
+    assert received.is_found()
+    print("long_frame_kib", check_peak(server))
+
+
 def check_peak(server: RunningServer) -> int:
     """Return the largest VmHWM of the server's processes, which must be small."""
     peak_kib = server.peak_memory_kib()
@@ -149,7 +167,7 @@ def check_retrieval(server: RunningServer, instance: MultiFrame) -> None:
         consume=received.add,
     )
     assert reply.status == 200
-    assert received.size_bytes > last * FRAME_BYTES
+    assert received.size_bytes > last * instance.frame_bytes
     reply = send(f"{url}/metadata", headers={"Accept": "application/dicom+json"})
     assert reply.json[0]["00280008"]["Value"] == [last]
     assert reply.json[0]["7FE00010"]["BulkDataURI"].startswith(url)
@@ -158,7 +176,7 @@ def check_retrieval(server: RunningServer, instance: MultiFrame) -> None:
 def check_pixels(server: RunningServer, instance: MultiFrame) -> None:
     """Compare the stored data set's end, its pixels, with what was sent."""
     url = f"{server.http}/api/v1/datasets/default/instances/{instance.sop_uid}/file"
-    received, expected = TailDigest(instance.n_frames * FRAME_BYTES), hashlib.sha256()
+    received, expected = TailDigest(instance.n_frames * instance.frame_bytes), hashlib.sha256()
     total = int(send(url, "HEAD").headers["content-length"])
     received.skip_bytes = total - received.tail_bytes
     assert send(url, consume=received.update).status == 200
@@ -221,6 +239,19 @@ class Counter:
     def add(self, piece: bytes) -> None:
         """Count a piece."""
         self.size_bytes += len(piece)
+
+
+class Search:
+    """Keeps what is received, and looks for one value in it."""
+
+    def __init__(self, wanted: bytes) -> None:
+        self.pieces: list[bytes] = []
+        self._wanted = wanted
+
+    def is_found(self) -> bool:
+        """Tell whether the value has been received, with at most some headers around it."""
+        body = b"".join(self.pieces)
+        return self._wanted in body and len(body) < len(self._wanted) + 1024
 
 
 class TailDigest:
