@@ -45,6 +45,8 @@ class Sweeper:
                 await _commit(self._repository, None)
             except LamellaError as error:
                 logger.error("sweep failed: %s", error.detail)
+            except Exception:  # the next sweep may succeed, so the sweeper must not end here
+                logger.exception("sweep failed")
 
 
 async def _commit(repository: Repository, node_id: str | None) -> int:
