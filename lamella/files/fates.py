@@ -29,7 +29,7 @@ def find_net_judgements(
     changed: set[str] = set()
     if committed.created:
         made = load_commit(connection, dataset_id, committed.commit_id).commit
-        parent = load_commit(connection, dataset_id, bytes.fromhex(made.parents[0])).commit
+        parent = load_commit(connection, dataset_id, committed.start_id).commit
         old = repository.tree(connection, dataset_id, parent.tree)
         new = repository.tree(connection, dataset_id, made.tree)
         changed = {change.sop_uid for change in old.diff(new)}

@@ -7,6 +7,7 @@ and deletes the staged rows. An unchanged tree makes no commit, so a retried sto
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,18 @@ import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
-from lamella.archive.tables import dataset
+from lamella.archive.tables import dataset, instance
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import RefMoved, RevisionNotFound
 from lamella.vcs.commit_object import Commit
-from lamella.vcs.history import StoredCommit, load_commit, save_commit, save_nodes
-from lamella.vcs.judgement import Judge, Judgement, Verdict
+from lamella.vcs.history import (
+    StoredCommit,
+    load_commit,
+    save_commit,
+    save_nodes,
+    walk_first_parents,
+)
+from lamella.vcs.judgement import Judge, Judgement, Verdict, find_places
 from lamella.vcs.nodes import MemoryNodes
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
 from lamella.vcs.repository import Repository
@@ -31,7 +38,7 @@ from lamella.vcs.staging import (
     queue_conflict,
     stage_received,
 )
-from lamella.vcs.stored import load_instances
+from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place, session, staged
 from lamella.vcs.tree import InstanceKey, Tree
 from lamella.vcs.visible import load_visible, save_delta
@@ -70,11 +77,17 @@ class Committed:
         commit_id: The commit that holds the result: a new one, or the head if nothing changed.
         created: Whether a commit was made.
         outcomes: One for each staged instance, in the order they were staged.
+        start_id: The head that they met.
     """
 
     commit_id: bytes
     created: bool
     outcomes: tuple[Outcome, ...]
+    start_id: bytes
+
+
+StagedRow = tuple[InstanceKey, StoredInstance | None]
+"""A staged instance; None where one is to be deleted."""
 
 
 async def commit_session(repository: Repository, work: Session) -> Committed:
@@ -113,22 +126,76 @@ async def commit_intake(
 
 
 def commit_staged(connection: sa.Connection, repository: Repository, work: Session) -> Committed:
-    """Commit what a session staged, in the caller's transaction."""
+    """Commit what a session staged, in the caller's transaction.
+
+    It becomes one commit or none; more only if the session replaces an instance that it brought
+    itself: the version that is replaced is acknowledged, so a commit of its own keeps it.
+    """
     owner = lock_dataset(connection, work.dataset.id)
-    head = load_commit(connection, owner.id, read_head(connection, owner.id, work.branch))
-    if work.expected_head is not None and work.expected_head != head.id:
-        raise RefMoved(f"The head of {work.branch!r} is {head.id.hex()}.")
+    start = load_commit(connection, owner.id, read_head(connection, owner.id, work.branch))
+    if work.expected_head is not None and work.expected_head != start.id:
+        raise RefMoved(f"The head of {work.branch!r} is {start.id.hex()}.")
+    rows = deque(_load_staged(connection, work))
+    drop_session(connection, work.id)
+    head, outcomes = start, list[Outcome]()
+    while rows:
+        head = _commit_rows(connection, repository, work, owner, start, head, rows, outcomes)
+        if rows:
+            owner = lock_dataset(connection, owner.id)  # row ids have been taken meanwhile
+    return Committed(head.id, head.id != start.id, tuple(outcomes), start.id)
+
+
+def _commit_rows(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    owner: DatasetRow,
+    start: StoredCommit,
+    head: StoredCommit,
+    rows: deque[StagedRow],
+    outcomes: list[Outcome],
+) -> StoredCommit:
+    """Take rows up to one that replaces what only this session has; return the new head."""
     nodes = MemoryNodes(repository.nodes(connection, owner.id))
     old = Tree(nodes, head.commit.tree)
     judge = Judge(connection, owner.id, old, owner.duplicates)
-    outcomes = _judge_staged(connection, judge, work, head)
-    drop_session(connection, work.id)
+    made: list[Outcome] = []
+    while rows and not _replaces_new(connection, repository, owner.id, judge, rows[0][1], start):
+        made.append(_judge_staged(connection, judge, work, head, *rows.popleft()))
+    outcomes += made
     root = old.apply(judge.changes)
     if root == old.root:
-        return Committed(head.id, False, outcomes)
-    made = _write_commit(connection, repository, owner, work, head, nodes, root, outcomes)
+        return head
+    head = _write_commit(connection, repository, owner, work, head, nodes, root, made)
     _write_places(connection, owner.id, judge)
-    return Committed(made.id, True, outcomes)
+    return head
+
+
+def _replaces_new(
+    connection: sa.Connection,
+    repository: Repository,
+    dataset_id: int,
+    judge: Judge,
+    stored: StoredInstance | None,
+    start: StoredCommit,
+) -> bool:
+    """Tell whether an instance would replace one that the branch's history does not hold yet."""
+    replaced = None if stored is None else judge.find_replaced(stored)
+    if replaced is None:
+        return False
+    query = sa.select(instance.c.created_us).where(
+        instance.c.dataset_id == dataset_id, instance.c.key == replaced.key
+    )
+    if connection.execute(query).scalar_one() > start.commit.time_us:
+        return True
+    if not find_places(connection, dataset_id, replaced.sop_uid):
+        return True
+    names = (replaced.study_uid, replaced.series_uid, replaced.sop_uid)
+    for earlier in walk_first_parents(connection, dataset_id, start.id):
+        entry = repository.tree(connection, dataset_id, earlier.commit.tree).entry(*names)
+        if entry is not None and key_of_entry(entry) == replaced.key:
+            return False
+    return True
 
 
 def list_abandoned(connection: sa.Connection, node_id: str | None) -> list[str]:
@@ -187,25 +254,27 @@ def _read_staged(
     return [((row[0], row[1], row[2]), row[3]) for row in rows]
 
 
-def _judge_staged(
-    connection: sa.Connection, judge: Judge, work: Session, head: StoredCommit
-) -> tuple[Outcome, ...]:
+def _load_staged(connection: sa.Connection, work: Session) -> list[StagedRow]:
     rows = _read_staged(connection, work.id)
     keys = [key for _, key in rows if key is not None]
     instances = load_instances(connection, work.dataset.id, keys)
-    outcomes = []
-    for names, key in rows:
-        if key is None:
-            outcomes.append(Outcome(*names, "", judge.delete(names)))
-            continue
-        stored = instances[key]
-        judgement = judge.judge(stored)
-        if judgement.verdict is Verdict.CONFLICT:
-            queue_conflict(
-                connection, work.dataset.id, work.branch, stored, judgement.reason, head.id
-            )
-        outcomes.append(Outcome(*names, stored.sop_class_uid, judgement))
-    return tuple(outcomes)
+    return [(names, None if key is None else instances[key]) for names, key in rows]
+
+
+def _judge_staged(
+    connection: sa.Connection,
+    judge: Judge,
+    work: Session,
+    head: StoredCommit,
+    names: InstanceKey,
+    stored: StoredInstance | None,
+) -> Outcome:
+    if stored is None:
+        return Outcome(*names, "", judge.delete(names))
+    judgement = judge.judge(stored)
+    if judgement.verdict is Verdict.CONFLICT:
+        queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head.id)
+    return Outcome(*names, stored.sop_class_uid, judgement)
 
 
 def _write_commit(

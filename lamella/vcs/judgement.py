@@ -74,6 +74,13 @@ class Judge:
                 self._patients[incoming.study_uid] = incoming.patient
         return judgement
 
+    def find_replaced(self, incoming: StoredInstance) -> StoredInstance | None:
+        """Return the pending instance that this one is a new version of, if there is one."""
+        pending = self._pending.get(incoming.sop_uid)
+        if pending is None or self._compare(pending, incoming).verdict is not Verdict.VERSION:
+            return None
+        return pending
+
     def delete(self, key: InstanceKey) -> Judgement:
         """Note that an instance is removed; one that is not there stays away."""
         pending = self.changes.get(key)

@@ -333,7 +333,7 @@ async def test_together_no_bytes_are_lost(crowd: Crowd):
         if result.outcome in (FileOutcome.STORED, FileOutcome.CONFLICT)
         and hashlib.sha256(Path(result.path).read_bytes()).hexdigest() not in kept
     ]
-    assert not lost
+    assert not lost, "\n".join(lost)
 
 
 async def hash_all_kept(data_dir: Path) -> set[str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +54,7 @@ from lamella.vcs.commits import (
 from lamella.vcs.conflicts import list_conflicts
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.finder import Match, find
-from lamella.vcs.history import walk_first_parents
+from lamella.vcs.history import load_commit, walk_first_parents
 from lamella.vcs.judgement import find_places
 from lamella.vcs.nodes import EMPTY_ROOT, MemoryNodes
 from lamella.vcs.refs import (
@@ -488,25 +489,59 @@ class VersioningMachine(RuleBasedStateMachine):
     ) -> None:
         """Apply changes to the model and compare what the engine says it did."""
         assert committed is not None
-        old = self._content(branch)
-        model = Model(old)
-        verdicts = [
-            model.store(change) if isinstance(change, Sample) else model.delete(change)
-            for change in changes
-        ]
+        model = Model(self._content(branch))
+        verdicts, steps = self._apply(model, branch, changes)
         if has_outcomes:
             assert [outcome.judgement.verdict for outcome in committed.outcomes] == verdicts
         self.queue |= {(branch, self._keys[sample]) for sample in model.conflicts}
-        assert committed.created == (model.content != old)
-        if not committed.created:
-            assert committed.commit_id == self.branches[branch]
-            return
-        assert committed.commit_id not in self.commits
-        self.commits[committed.commit_id] = model.content
-        self.parents[committed.commit_id] = self.branches[branch]
-        self.branches[branch] = committed.commit_id
-        new = (sample for uid, sample in model.content.items() if old.get(uid) != sample)
-        self.places |= {sample.key for sample in new}
+        assert committed.created == bool(steps)
+        made = self._list_made(committed.commit_id, self.branches[branch])
+        assert len(made) == len(steps)
+        for commit_id, content in zip(made, steps, strict=True):
+            old = self._content(branch)
+            assert commit_id not in self.commits
+            self.commits[commit_id] = content
+            self.parents[commit_id] = self.branches[branch]
+            self.branches[branch] = commit_id
+            new = (sample for uid, sample in content.items() if old.get(uid) != sample)
+            self.places |= {sample.key for sample in new}
+
+    def _apply(
+        self, model: Model, branch: str, changes: list[Any]
+    ) -> tuple[list[str], list[Content]]:
+        """Apply changes to the model; return the verdicts and what each commit has to hold.
+
+        It is one commit or none, but a version that this session brought and replaces itself
+        gets one of its own, unless the branch's history holds it already.
+        """
+        ancestors = self._list_ancestors(self.branches[branch])
+        history = [self.commits[commit_id] for commit_id in ancestors]
+        verdicts, steps, brought = [], [dict(model.content)], dict[str, Sample]()
+        for change in changes:
+            if not isinstance(change, Sample):
+                verdicts.append(model.delete(change))
+                brought.pop(change[2], None)
+                continue
+            uid, before = change.key[2], dict(model.content)
+            verdicts.append(model.store(change))
+            mine = brought.get(uid)
+            is_kept = mine is None or any(content.get(uid) == mine for content in history)
+            if verdicts[-1] == "version" and not is_kept:
+                steps.append(before)
+                brought.clear()
+            if verdicts[-1] in ("stored", "version"):
+                brought[uid] = change
+        steps.append(dict(model.content))
+        return verdicts, [after for old, after in pairwise(steps) if after != old]
+
+    def _list_made(self, commit_id: bytes, base: bytes) -> list[bytes]:
+        """Return the commits after `base` up to this one, oldest first."""
+        made: list[bytes] = []
+        while commit_id != base:
+            made.insert(0, commit_id)
+            stored = self._read(lambda c, wanted=commit_id: load_commit(c, self.dataset.id, wanted))
+            commit_id = bytes.fromhex(stored.commit.parents[0])
+        return made
 
     def _recover(self, work: Session) -> Committed | None:
         """Do what the server does at its start."""

@@ -75,7 +75,10 @@ def differences(before: Dataset, after: Dataset, *, is_big: bool, where: str = "
             continue
         value = one.value
         if is_big and one.VR in WORDS and value:
-            value = swap(value, WORDS[one.VR])
+            word = WORDS[one.VR]
+            if tag == 0x7FE00010 and one.VR == "OW":
+                word = max(word, before.BitsAllocated // 8)  # as pydicom reads pixels
+            value = swap(value, word)
         if repr(value) != repr(other.value) or {one.VR, other.VR} not in (
             {one.VR},
             {"OB", "OW"},
