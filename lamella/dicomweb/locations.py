@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from litestar import Request
 
 from lamella.dicomweb.services import services_of
+from lamella.settings import Address
 
 _SAFE = "~@:!$&'()*+,;="  # besides letters, digits and -._~: RFC 3986 §3.3 (pchar)
 
@@ -35,7 +37,9 @@ def base_url(request: Request[Any, Any, Any]) -> str:
         host = _first(headers.get("x-forwarded-host")) or host
         prefix = _first(headers.get("x-forwarded-prefix")).rstrip("/")
     if not _is_host(host):
-        host = settings.http
+        host = _name_listener(request) or settings.http
+    elif not _has_port(host) and not _is_forwarded(headers):
+        host = _add_port(request, host)
     if scheme not in ("http", "https"):
         scheme = "http"
     if prefix and not (prefix.startswith("/") and prefix.isprintable()):
@@ -45,6 +49,39 @@ def base_url(request: Request[Any, Any, Any]) -> str:
 
 def _first(value: str | None) -> str:
     return (value or "").split(",")[0].strip()
+
+
+def _add_port(request: Request[Any, Any, Any], host: str) -> str:
+    """Return a host with the port it was reached at, where that is sure.
+
+    dicomweb-client names no port in `Host`. Elsewhere that means the scheme's own port, which
+    a proxy or port mapping may have; between this machine and itself it means ours.
+    """
+    listener, client = _name_listener(request), request.scope.get("client")
+    name, _, port = listener.rpartition(":")
+    is_local = client is not None and _is_loopback(client[0]) and _is_loopback(host)
+    return f"{host}:{port}" if port and (is_local or host == name) else host
+
+
+def _name_listener(request: Request[Any, Any, Any]) -> str:
+    """Return the address and port that the request came to, or ''."""
+    server = request.scope.get("server")
+    if server is None or server[1] is None:
+        return ""
+    name = f"[{server[0]}]" if ":" in server[0] else server[0]
+    return f"{name}:{server[1]}"
+
+
+def _is_forwarded(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in ("x-forwarded-host", "x-forwarded-proto", "forwarded"))
+
+
+def _has_port(host: str) -> bool:
+    return ":" in host.rpartition("]")[2]
+
+
+def _is_loopback(host: str) -> bool:
+    return Address(host.strip("[]"), 0).is_loopback
 
 
 def _is_host(host: str) -> bool:

@@ -301,6 +301,27 @@ class TestHeaders:
             again = collection.get(path, headers={"Accept-Encoding": refused})
             assert "content-encoding" not in again.headers
 
+    @pytest.mark.parametrize(
+        ("sent", "base"),
+        [
+            ({"Host": "pacs.example"}, "http://pacs.example"),
+            ({"Host": "pacs.example:8080"}, "http://pacs.example:8080"),
+            ({"Host": "127.0.0.1"}, None),  # as dicomweb-client sends it
+            ({"Host": "127.0.0.1", "X-Forwarded-Proto": "https"}, "https://127.0.0.1"),
+            ({"X-Forwarded-Host": "a.example", "X-Forwarded-Prefix": "/x"}, "http://a.example/x"),
+        ],
+    )
+    def test_absolute_urls(
+        self,
+        collection: Collection,
+        commits: list[str],
+        sent: dict[str, str],
+        base: str | None,
+    ) -> None:
+        (study,) = collection.get("/studies", headers=sent).json()
+        path = f"/dicomweb/{collection.name}/main/studies/{STUDY}"
+        assert study["00081190"]["Value"] == [(base or collection.server.http) + path]
+
     def check_common(
         self,
         collection: Collection,
