@@ -28,7 +28,15 @@ IMPORT_FILES = 150
 JOIN_TIMEOUT_S = 10
 LONGEST_SERIES = 12
 STORES_AN_ASSOCIATION = 10
+LAMELLA = (sys.executable, "-m", "lamella")
+ROOT = Path(__file__).parents[2]
 _NUMBERS = count(1)
+
+
+def make_environ(**settings: str) -> dict[str, str]:
+    """Return the environment of a process of ours, with these settings alone."""
+    environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    return environ | {f"LAMELLA_{name.upper()}": value for name, value in settings.items()}
 
 
 class Source:
@@ -172,7 +180,7 @@ class Load:
             source.keep([sample])
         elif status is not None:
             self._ledger.complain(f"C-STORE answered {status:#06x}")
-        return status == 0x0000
+        return bool(status == 0x0000)
 
 
 class Import:
@@ -184,15 +192,14 @@ class Import:
         folder.mkdir()
         for number, sample in enumerate(samples):
             (folder / f"{number:04}.dcm").write_bytes(sample.file)
-        environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
         self._request = ledger.begin(Door.IMPORT, samples)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lamella", "import", str(folder)],
-            env=environ | {"LAMELLA_DATA_DIR": str(data_dir)},
+            [*LAMELLA, "import", str(folder)],
+            env=make_environ(data_dir=str(data_dir)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import subprocess
 import time
 from pathlib import Path
 from random import Random
@@ -13,13 +14,15 @@ import pytest
 from pydicom import dcmread
 
 from tests.crash.ledger import Door, Fate, Ledger, Request, digest_file
-from tests.crash.load import Import, Load, Source
+from tests.crash.load import LAMELLA, ROOT, Import, Load, Source, make_environ
 from tests.harness.server import RunningServer, launch_server, run_cli, serve
 from tests.harness.web import fetch_file, send
 
 SENDERS = ("stow-1", "stow-2", "dimse-1", "dimse-2")
 LONGEST_LOAD_S = 1.2
-SHARE_WITH_IMPORT = 0.6
+SHARE_WITH_IMPORT = 0.4
+SHARE_KILLED_AT_START = 0.2
+START_S = (0.8, 2.5)
 SHARE_IN_FLIGHT = 0.8
 REQUESTS = (Door.STOW, Door.C_STORE)
 
@@ -79,6 +82,8 @@ class Crash:
     def run_and_kill(self) -> None:
         """Start the server, look at what the last kill left, load it, kill it."""
         leftovers = self.list_spool() if self._import is None else set()
+        if self._random.random() < SHARE_KILLED_AT_START:
+            self._kill_while_it_starts()
         server = launch_server(self.data_dir)
         try:
             assert leftovers.isdisjoint(self.list_spool())
@@ -138,6 +143,20 @@ class Crash:
     def list_spool(self) -> set[str]:
         """Return the names of the spool files that there are."""
         return {path.name for path in (self.data_dir / "packs" / "spool").glob("*.spool")}
+
+    def _kill_while_it_starts(self) -> None:
+        """Kill a server before, within or after its recovery."""
+        settings = {"data_dir": str(self.data_dir), "http": "127.0.0.1:0", "dimse": "off"}
+        process = subprocess.Popen(
+            [*LAMELLA, "serve"],
+            env=make_environ(**settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+        time.sleep(self._random.uniform(*START_S))
+        process.kill()
+        process.wait()
 
     def _begin_import(self) -> None:
         if self._import is None and self._random.random() < SHARE_WITH_IMPORT:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,7 @@ import pytest
 from pynetdicom import AE
 
 from tests.crash.ledger import Door, Fate, Ledger
-from tests.crash.load import Load, Source
+from tests.crash.load import LAMELLA, ROOT, Load, Source, make_environ
 from tests.harness.multiframe import MultiFrame
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, launch_server, run_cli, serve
@@ -142,16 +140,14 @@ def wait_for_log(server: RunningServer, message: str) -> None:
 
 def run_serve(**settings: str) -> subprocess.CompletedProcess[str]:
     """Run a server that is expected to give up at once."""
-    environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
-    environ |= {f"LAMELLA_{name.upper()}": value for name, value in settings.items()}
     return subprocess.run(
-        [sys.executable, "-m", "lamella", "serve"],
-        env=environ,
+        [*LAMELLA, "serve"],
+        env=make_environ(**settings),
         capture_output=True,
         text=True,
         check=False,
         timeout=WAIT_S,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -98,9 +99,10 @@ class House:
         """Commit what failed commits have left, as the server does later."""
         database = self.archive.database
         for session_id in await database.read(lambda c: list_abandoned(c, self.archive.node_id)):
-            await database.write(
-                lambda c, left=session_id: commit_abandoned(c, self.repository, left)
-            )
+            await database.write(partial(self._commit_abandoned, session_id))
+
+    def _commit_abandoned(self, session_id: str, connection: sa.Connection) -> None:
+        commit_abandoned(connection, self.repository, session_id)
 
     async def check(self) -> None:
         """See that the branch holds what it should, byte for byte, and that fsck is content."""
