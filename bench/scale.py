@@ -16,7 +16,7 @@ from time import perf_counter
 
 from bench.answers import read_json
 from bench.client import HttpRequest, build_get, build_post, run_load, send_once
-from bench.growth import Store, generate_commits
+from bench.growth import Cost, Store, generate_commits
 from bench.servers import Lamella
 from bench.workload import SEED, list_tiny_studies, make_tiny, make_uid
 
@@ -94,43 +94,53 @@ async def _grow_and_store(folder: Path, sizes: ScaleSizes, rounds: int) -> list[
 
 
 async def _measure_stores(large: Store, small: Store, rounds: int, counter: Path) -> list[str]:
-    """Time storing one series of 1 and of 100 instances here and in an empty dataset, by turns."""
-    first = int(counter.read_text()) if counter.exists() else 0
-    numbers = itertools.count(first)
+    """Time storing a series of 1 and of 100 instances, by turns.
+
+    Into the large dataset, into an empty dataset beside it, and into one of an installation that
+    holds next to nothing. Every store has bytes of its own.
+    """
+    numbers = itertools.count(int(counter.read_text()) if counter.exists() else 0)
     lines = [
         "",
-        "## Storing a series: the large dataset beside an empty one",
+        "## Storing a series, ms: commit, total",
         "",
-        "| instances | large: commit, total ms | empty: commit, total ms | ratio: commit, total |",
-        "|---|---|---|---|",
+        "| instances | large dataset | empty one beside it | ratio | empty installation | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for length in (1, 100):
-        costs: dict[str, list[tuple[float, float]]] = {"large": [], "empty": []}
+        costs: dict[str, list[Cost]] = {"large": [], "beside": [], "fresh": []}
         for turn in range(rounds + 1):
-            number = next(numbers)
-            counter.write_text(str(number + 1))
-            (study,) = list_tiny_studies(1, first=PROBE + number)
-            instances = [make_tiny(study, 0, index) for index in range(length)]
-            await small.make_dataset(f"empty-{number}")
-            there = await large.put("default", instances)
-            here = await small.put(f"empty-{number}", instances)
-            if turn:  # the first one warms up
-                costs["large"].append((there.commit_s, there.total_s))
-                costs["empty"].append((here.commit_s, here.total_s))
+            for place, found in costs.items():
+                number = next(numbers)
+                counter.write_text(str(number + 1))
+                store = small if place == "fresh" else large
+                dataset = "default" if place == "large" else f"empty-{number}"
+                if place != "large":
+                    await store.make_dataset(dataset)
+                (study,) = list_tiny_studies(1, first=PROBE + number)
+                instances = [make_tiny(study, 0, index) for index in range(length)]
+                cost = await store.put(dataset, instances)
+                if turn:  # the first one warms up
+                    found.append(cost)
         lines.append(_format_stores(length, costs))
     return lines
 
 
-def _format_stores(length: int, costs: dict[str, list[tuple[float, float]]]) -> str:
+def _format_stores(length: int, costs: dict[str, list[Cost]]) -> str:
     medians = {
-        name: [statistics.median(cost[part] for cost in found) * 1000 for part in (0, 1)]
-        for name, found in costs.items()
+        place: (
+            statistics.median(cost.commit_s for cost in found) * 1000,
+            statistics.median(cost.total_s for cost in found) * 1000,
+        )
+        for place, found in costs.items()
     }
-    large, empty = medians["large"], medians["empty"]
-    return (
-        f"| {length} | {large[0]:.2f}, {large[1]:.2f} | {empty[0]:.2f}, {empty[1]:.2f} | "
-        f"{large[0] / empty[0]:.2f}, {large[1] / empty[1]:.2f} |"
-    )
+    large = medians["large"]
+    cells = [f"{large[0]:.2f}, {large[1]:.2f}"]
+    for place in ("beside", "fresh"):
+        empty = medians[place]
+        cells.append(f"{empty[0]:.2f}, {empty[1]:.2f}")
+        cells.append(f"{large[0] / empty[0]:.2f}, {large[1] / empty[1]:.2f}")
+    return f"| {length} | {' | '.join(cells)} |"
 
 
 def _measure_searches(server: Lamella, folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:

@@ -127,7 +127,7 @@ def make_tiny(study: TinyStudy, series_index: int, number: int) -> Slice:
         _DATE: study.study_date,
         _DESCRIPTION: study.description,
         _NUMBER: str(1001 + number),
-        _LOCATION: f"{-100 - number:.1f}",
+        _LOCATION: f"{-100 - number % 800:.1f}",
     }
     rng = np.random.default_rng((SEED, study.index, series_index, number))
     pixels = rng.integers(0, 4096, 64, dtype=np.int16).tobytes()

@@ -21,13 +21,14 @@ def _measure(a_request: int, concurrency: int) -> Measure:
     return measure
 
 
-def _measure_tiny(concurrency: int) -> Measure:
+def _measure_tiny(a_request: int, concurrency: int) -> Measure:
     def measure(bench: Bench, server: Runner, turn: int) -> Sample:
         assert isinstance(server, Server)
         copy = bench.next_copy()
         (study,) = list_tiny_studies(1, first=2_000_000 + copy)
         count = bench.sizes.tiny_instances
-        return _store(server, [make_tiny(study, 0, n) for n in range(count)], 1, concurrency)
+        instances = [make_tiny(study, 0, number) for number in range(count)]
+        return _store(server, instances, a_request, concurrency)
 
     return measure
 
@@ -60,7 +61,15 @@ CASES = (
         "store",
         "STOW of tiny instances, 1 a request, 4 connections",
         "inst/s",
-        _measure_tiny(4),
+        _measure_tiny(1, 4),
+        (Goal("orthanc", 2),),
+    ),
+    Case(
+        "stow-tiny-50-c4",
+        "store",
+        "STOW of tiny instances, 50 a request, 4 connections",
+        "inst/s",
+        _measure_tiny(A_BATCH, 4),
         (Goal("orthanc", 2),),
     ),
 )
