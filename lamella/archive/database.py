@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from lamella.errors import InvalidRequest, OutOfResources
 
@@ -100,22 +100,23 @@ class PostgresDatabase(Database):
         self._engine = create_async_engine(
             url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
         )
+        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     async def read(self, work: Work[T]) -> T:
-        return await self._run(work)
+        return await self._run(self._snapshots, work)
 
     async def write(self, work: Work[T]) -> T:
         for attempt in range(self._ATTEMPTS):
             try:
-                return await self._run(work)
+                return await self._run(self._engine, work)
             except sa.exc.DBAPIError as error:
                 if not _lost_race(error) or attempt == self._ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
 
-    async def _run(self, work: Work[T]) -> T:
+    async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
         try:
-            async with self._engine.begin() as connection:
+            async with engine.begin() as connection:
                 return await connection.run_sync(work)
         except (OSError, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise OutOfResources("The database cannot be reached.") from error

@@ -137,10 +137,9 @@ class Intake:
         """
         _touch(connection, sorted(self._known), now_us)
         self._record_packs(connection, now_us)
-        rows = [
-            make_instance_row(dataset_id, key, facts, now_us) for key, facts in self._facts.items()
-        ]
-        documents = [make_derived_row(dataset_id, key, facts) for key, facts in self._facts.items()]
+        taken = sorted(self._facts.items())  # in one order, so that rivals do not deadlock
+        rows = [make_instance_row(dataset_id, key, facts, now_us) for key, facts in taken]
+        documents = [make_derived_row(dataset_id, key, facts) for key, facts in taken]
         insert_missing(connection, instance, rows)
         insert_missing(connection, derived, documents)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import sqlalchemy as sa
 from pyroaring import BitMap
 
@@ -64,18 +66,16 @@ def create_dataset(
     if connection.execute(query).one_or_none() is not None:
         raise AlreadyExists(f"There is a dataset {name!r} already.")
     now_us = read_clock_us(connection)
-    key = connection.execute(
-        sa.insert(dataset).values(
-            name=name,
-            format=FORMAT,
-            default_branch=default_branch,
-            duplicates=duplicates,
-            next_row_id=1,
-            created_us=now_us,
-        )
-    ).inserted_primary_key
-    assert key is not None
-    _make_first_commit(connection, key[0], default_branch, now_us)
+    row = {
+        "name": name,
+        "format": FORMAT,
+        "default_branch": default_branch,
+        "duplicates": duplicates,
+        "next_row_id": 1,
+        "created_us": now_us,
+    }
+    dataset_id = _insert_dataset(connection, row)
+    _make_first_commit(connection, dataset_id, default_branch, now_us)
     return find_dataset(connection, name)
 
 
@@ -83,7 +83,8 @@ def ensure_default(connection: sa.Connection) -> None:
     """Make dataset `default` with branch `main` if this is the first start."""
     query = sa.select(dataset.c.id).where(dataset.c.name == DEFAULT_DATASET)
     if connection.execute(query).one_or_none() is None:
-        create_dataset(connection, DEFAULT_DATASET)
+        with suppress(AlreadyExists):  # another server was first
+            create_dataset(connection, DEFAULT_DATASET)
 
 
 def delete_dataset(connection: sa.Connection, name: str) -> None:
@@ -105,6 +106,17 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     for table in (study_row, series_row, derived, instance):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     connection.execute(sa.delete(dataset).where(dataset.c.id == owner.id))
+
+
+def _insert_dataset(connection: sa.Connection, row: dict[str, object]) -> int:
+    """Write a dataset's row; a rival of the same name may have been first."""
+    try:
+        with connection.begin_nested():
+            key = connection.execute(sa.insert(dataset).values(row)).inserted_primary_key
+    except sa.exc.IntegrityError as error:
+        raise AlreadyExists(f"There is a dataset {row['name']!r} already.") from error
+    assert key is not None
+    return int(key[0])
 
 
 def _make_first_commit(

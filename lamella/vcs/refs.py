@@ -42,7 +42,9 @@ _FIND_DATASET = sa.select(
     dataset.c.next_row_id,
     dataset.c.created_us,
 ).where(dataset.c.name == sa.bindparam("name"))
-_LOCK_DATASET = _FIND_DATASET.with_for_update()
+# NO KEY UPDATE: rows that refer to the dataset are inserted before its lock is taken, and the
+# share lock that they take on it must not stand in each other's way
+_LOCK_DATASET = _FIND_DATASET.with_for_update(key_share=True)
 _NAME_DATASET = sa.select(dataset.c.name).where(dataset.c.id == sa.bindparam("dataset_id"))
 _FIND_REF = sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
     ref.c.dataset_id == sa.bindparam("dataset_id"),
