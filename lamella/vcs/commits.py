@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
+from lamella.archive.search import Visible
 from lamella.archive.tables import dataset, instance
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import RefMoved, RevisionNotFound
@@ -287,7 +288,7 @@ def _write_commit(
     root: bytes,
     outcomes: Sequence[Outcome],
 ) -> StoredCommit:
-    visible_id = _write_rows(connection, repository, owner, head, nodes, root)
+    visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root)
     save_nodes(connection, owner.id, nodes)
     made = Commit(
         tree=root,
@@ -300,6 +301,7 @@ def _write_commit(
     )
     stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
     move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind, made.time_us)
+    repository.commit_rows.put((owner.id, stored.id), visible)
     return stored
 
 
@@ -310,16 +312,20 @@ def _write_rows(
     head: StoredCommit,
     nodes: MemoryNodes,
     root: bytes,
-) -> int:
-    base = load_visible(connection, head.visible_id, repository.visible_sets)
+) -> tuple[int, Visible]:
+    base = repository.commit_rows.get((owner.id, head.id))
+    if base is None:
+        sets = repository.visible_sets
+        base = load_visible(connection, head.visible_id, sets, is_committed=False)
     allocator = RowIds(owner.next_row_id)
     keeper = RowKeeper(connection, owner.id, allocator, base)
     delta = keeper.follow(Tree(nodes, head.commit.tree), Tree(nodes, root))
     if allocator.next != owner.next_row_id:
         connection.execute(_SAVE_ROW_IDS, {"of_dataset": owner.id, "next": allocator.next})
     if not delta:
-        return head.visible_id
-    return save_delta(connection, owner.id, head.visible_id, base, delta)
+        return head.visible_id, base
+    visible_id = save_delta(connection, owner.id, head.visible_id, base, delta)
+    return visible_id, delta.apply_to(base)
 
 
 class RowIds:

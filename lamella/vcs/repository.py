@@ -37,13 +37,18 @@ class Repository:
     Attributes:
         archive: Database, packs and spool.
         blobs: Reads stored bytes.
-        visible_sets: Visible rows by visible set id (a set never changes).
+        visible_sets: Visible rows by id of a committed set (a set never changes).
+        commit_rows: Visible rows by dataset and commit, of commits made here. (An id is a hash
+            of the commit, so one whose transaction was undone does no harm.)
     """
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self.blobs = Blobs(archive.database, archive.packs)
         self.visible_sets: LeastRecent[int, Visible] = LeastRecent(VISIBLE_CACHE_ENTRIES)
+        self.commit_rows: LeastRecent[tuple[int, bytes], Visible] = LeastRecent(
+            VISIBLE_CACHE_ENTRIES
+        )
         self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
 
     def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:

@@ -55,9 +55,20 @@ class RowDelta:
 
 
 def load_visible(
-    connection: sa.Connection, visible_id: int, cache: LeastRecent[int, Visible]
+    connection: sa.Connection,
+    visible_id: int,
+    cache: LeastRecent[int, Visible],
+    *,
+    is_committed: bool = True,
 ) -> Visible:
-    """Return a committed visible set: its nearest snapshot or cached base, and deltas after it.
+    """Return a visible set: its nearest snapshot or cached base, and deltas after it.
+
+    Args:
+        connection: In any transaction.
+        visible_id: Of the set.
+        cache: Of sets that are committed, by id.
+        is_committed: Whether the set is; one that this transaction made must not be cached,
+            because its id is given out again if the transaction is undone.
 
     Raises:
         IntegrityError: The set, or one that it builds on, is missing or damaged.
@@ -77,7 +88,8 @@ def load_visible(
             found = decoded
         for delta in reversed(deltas):
             found = delta.apply_to(found)
-        cache.put(visible_id, found)
+        if is_committed:
+            cache.put(visible_id, found)
         return found
 
 

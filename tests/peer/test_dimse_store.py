@@ -159,7 +159,7 @@ async def test_changed_header_is_a_new_version(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    ("element", "value"), [("SOPInstanceUID", generate_uid()), ("SOPClassUID", CTImageStorage)]
+    ("element", "value"), [("SOPInstanceUID", "1.2.3.4.5"), ("SOPClassUID", CTImageStorage)]
 )
 async def test_data_set_of_another_identity_is_refused(
     door: Door, element: str, value: str

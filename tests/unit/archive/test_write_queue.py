@@ -1,0 +1,99 @@
+"""Group commit: work shares transactions, and failures stay with whoever caused them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lamella.archive.database import Database, open_database
+from lamella.errors import InvalidRequest, OutOfResources
+
+TABLE = sa.Table("mark", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True))
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'test.db'}")
+    await opened.write(lambda c: TABLE.create(c))
+    yield opened
+    await opened.close()
+
+
+def insert(number: int) -> object:
+    def work(connection: sa.Connection) -> int:
+        connection.execute(sa.insert(TABLE), {"number": number})
+        return number
+
+    return work
+
+
+async def read_numbers(database: Database) -> set[int]:
+    return await database.read(lambda c: set(c.execute(sa.select(TABLE.c.number)).scalars()))
+
+
+async def hold_and_queue(database: Database, *works: object) -> list[object]:
+    """Run works that all wait behind another one, so that they come to share a transaction."""
+    started, gate = threading.Event(), threading.Event()
+
+    def hold(_connection: sa.Connection) -> None:
+        started.set()
+        gate.wait(10)
+
+    holder = asyncio.ensure_future(database.write(hold))
+    await asyncio.to_thread(started.wait, 10)
+    tasks = [asyncio.ensure_future(database.write(work)) for work in works]  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await holder
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_waiting_work_is_done_in_few_transactions(database: Database) -> None:
+    begun: list[int] = []
+    sa.event.listen(database._write_engine, "begin", lambda _c: begun.append(1))  # type: ignore[attr-defined]
+    results = await hold_and_queue(database, *(insert(number) for number in range(20)))
+    assert results == list(range(20))
+    assert await read_numbers(database) == set(range(20))
+    assert len(begun) == 2, "the holder's, and one for all who waited"
+
+
+async def test_one_failure_takes_nothing_else_with_it(database: Database) -> None:
+    def fail_after_writing(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(TABLE), {"number": 99})
+        raise InvalidRequest("no")
+
+    results = await hold_and_queue(database, insert(1), fail_after_writing, insert(2), insert(1))
+    assert results[0] == 1
+    assert isinstance(results[1], InvalidRequest)
+    assert results[2] == 2
+    assert isinstance(results[3], sa.exc.IntegrityError)
+    assert await read_numbers(database) == {1, 2}
+
+
+async def test_a_full_database_refuses_only_what_does_not_fit(database: Database) -> None:
+    big = sa.text("CREATE TABLE big AS SELECT randomblob(1000000) AS data")
+
+    def limit(connection: sa.Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 10}")
+
+    await database.write(limit)
+    results = await hold_and_queue(database, insert(1), lambda c: c.execute(big), insert(2))
+    assert results[0] == 1
+    assert isinstance(results[1], OutOfResources)
+    assert results[2] == 2
+    assert await read_numbers(database) == {1, 2}
+
+
+async def test_work_in_line_is_done_before_a_close(tmp_path: Path) -> None:
+    opened = open_database(f"sqlite:///{tmp_path / 'test.db'}")
+    await opened.write(lambda c: TABLE.create(c))
+    tasks = [asyncio.ensure_future(opened.write(insert(number))) for number in range(50)]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    await opened.close()
+    assert await asyncio.gather(*tasks) == list(range(50))
