@@ -12,8 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +29,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lamella.archive.installation import open_archive
 from lamella.archive.instances import Intake, Received
@@ -73,117 +71,22 @@ from lamella.vcs.stored import key_of_entry
 from lamella.vcs.tables import session, staged
 from lamella.vcs.tree import InstanceKey, Tree
 from lamella.vcs.view import open_view
-from tests.harness.samples import make_instance
+from tests.property.versioning_model import (
+    N_INSTANCES,
+    Content,
+    Model,
+    Sample,
+    anything,
+    batches,
+    make_file,
+    numbers,
+    picks,
+    send_home,
+)
 
 T = TypeVar("T")
 
-N_INSTANCES = 9
 PATIENT_ID, SERIES_DESCRIPTION = "00100020", "0008103E"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One file: which instance, where it claims to be, and what is in it.
-
-    At home instance n is in study n % 3, series n % 2, of a patient per study. The encoding does
-    not make it another instance: a store of the same in another encoding changes nothing.
-    """
-
-    number: int
-    study: int
-    series: int
-    patient: int
-    header: int = 0
-    fill: int = 0
-    is_implicit: bool = False
-
-    @property
-    def key(self) -> InstanceKey:
-        """(Study, Series, SOP) Instance UID."""
-        series_uid = f"1.2.{self.study}.{self.series}"
-        return f"1.2.{self.study}", series_uid, f"1.2.9.{self.number}"
-
-    @property
-    def content(self) -> Sample:
-        """What must be equal for two files to be the same instance."""
-        return replace(self, is_implicit=False)
-
-
-Content = dict[str, Sample]  # SOP Instance UID → what is stored
-
-
-@cache
-def make_file(sample: Sample) -> bytes:
-    """Return the Part 10 file of a sample."""
-    study_uid, series_uid, sop_uid = sample.key
-    return make_instance(
-        study_uid,
-        series_uid,
-        sop_uid,
-        patient_id=f"P{sample.patient}",
-        fill=sample.fill,
-        rows=2,
-        columns=2,
-        transfer_syntax=ImplicitVRLittleEndian if sample.is_implicit else ExplicitVRLittleEndian,
-        SeriesNumber=sample.series,
-        InstanceNumber=sample.number,
-        SeriesDescription=f"header {sample.header}",
-    )
-
-
-def _send_home(number: int, header: int, is_implicit: bool) -> Sample:
-    study = number % 3
-    return Sample(number, study, number % 2, study, header, 0, is_implicit)
-
-
-numbers = st.integers(0, N_INSTANCES - 1)
-at_home = st.builds(_send_home, numbers, st.integers(0, 2), st.booleans())
-astray = st.one_of(
-    st.builds(lambda s: replace(s, fill=1), at_home),
-    st.builds(lambda s, study: replace(s, study=study), at_home, st.integers(0, 3)),
-    st.builds(lambda s, series: replace(s, series=series), at_home, st.integers(0, 2)),
-    st.builds(lambda s, patient: replace(s, patient=patient), at_home, st.integers(0, 3)),
-)
-anything = st.one_of(at_home, at_home, astray)
-batches = st.lists(anything, min_size=1, max_size=5)
-picks = st.integers(0, 1_000)
-
-
-class Model:
-    """What one branch should hold once a session has been applied to it."""
-
-    def __init__(self, content: Content) -> None:
-        self.content = dict(content)
-        self.conflicts: list[Sample] = []
-
-    def store(self, incoming: Sample) -> str:
-        """Apply one store; return the verdict."""
-        sop_uid = incoming.key[2]
-        known = self.content.get(sop_uid)
-        verdict = self._judge(known, incoming)
-        if verdict == "conflict":
-            self.conflicts.append(incoming)
-        elif verdict != "unchanged":
-            self.content[sop_uid] = incoming
-        return verdict
-
-    def delete(self, key: InstanceKey) -> str:
-        """Remove an instance if it is there."""
-        known = self.content.get(key[2])
-        if known is None or known.key != key:
-            return "unchanged"
-        del self.content[key[2]]
-        return "deleted"
-
-    def _judge(self, known: Sample | None, incoming: Sample) -> str:
-        if known is None:
-            patients = {s.patient for s in self.content.values() if s.study == incoming.study}
-            return "conflict" if patients - {incoming.patient} else "stored"
-        if known.content == incoming.content:
-            return "unchanged"
-        same_place = known.key == incoming.key
-        same_values = (known.patient, known.fill) == (incoming.patient, incoming.fill)
-        return "version" if same_place and same_values else "conflict"
 
 
 class PowerCut(Exception):
@@ -265,20 +168,46 @@ class VersioningMachine(RuleBasedStateMachine):
             self._reopen()
         self._expect(work.branch, self._recover(work), samples)
 
-    @rule(pick=picks, samples=batches)
-    def crash_in_commit(self, pick: int, samples: list[Sample]) -> None:
-        """The commit transaction is lost at its very end: nothing of it may be seen."""
+    @rule(pick=picks, samples=batches, rival_pick=picks, rival=st.lists(anything, max_size=3))
+    def crash_in_commit(
+        self, pick: int, samples: list[Sample], rival_pick: int, rival: list[Sample]
+    ) -> None:
+        """The commit transaction is lost at its very end: nothing of it may be seen.
+
+        Whoever comes next gets the same row ids, for other rows.
+        """
         work = self._work(self._pick_branch(pick))
         self._stage(work, samples)
-
-        def commit_and_die(connection: sa.Connection) -> None:
-            commit_staged(connection, self.repository, work)
-            raise PowerCut
-
         with pytest.raises(PowerCut):
-            self._write(commit_and_die)
+            self._run(self._commit_and_die(work))
         self.everything_agrees()
+        if rival:
+            self.store(rival_pick, rival)
+            self.everything_agrees()
         self._expect(work.branch, self._recover(work), samples)
+
+    @rule(requests=st.lists(st.tuples(picks, batches), min_size=2, max_size=4), lost=picks)
+    def store_at_once(self, requests: list[tuple[int, list[Sample]]], lost: int) -> None:
+        """Several senders at the same time, who may share a transaction; one of them fails."""
+        works = [self._work(self._pick_branch(pick)) for pick, _ in requests]
+        for work, (_, samples) in zip(works, requests, strict=True):
+            self._stage(work, samples)
+        lost %= len(works)
+
+        async def commit_all() -> list[Any]:
+            commits = [
+                self._commit_and_die(work) if at == lost else commit_session(self.repository, work)
+                for at, work in enumerate(works)
+            ]
+            return await asyncio.gather(*commits, return_exceptions=True)
+
+        results = self._run(commit_all())
+        assert isinstance(results[lost], PowerCut)
+        for at, (work, (_, samples)) in enumerate(zip(works, requests, strict=True)):
+            if at != lost:
+                self._expect(work.branch, results[at], samples)
+        self.everything_agrees()
+        self._expect(works[lost].branch, self._recover(works[lost]), requests[lost][1])
 
     @rule(pick=picks, samples=batches)
     def crash_with_stale_condition(self, pick: int, samples: list[Sample]) -> None:
@@ -543,6 +472,13 @@ class VersioningMachine(RuleBasedStateMachine):
             commit_id = bytes.fromhex(stored.commit.parents[0])
         return made
 
+    async def _commit_and_die(self, work: Session) -> None:
+        def commit_and_die(connection: sa.Connection) -> None:
+            commit_staged(connection, self.repository, work)
+            raise PowerCut
+
+        await self.repository.archive.database.write(commit_and_die)
+
     def _recover(self, work: Session) -> Committed | None:
         """Do what the server does at its start."""
         node_id = self.repository.archive.node_id
@@ -604,7 +540,7 @@ class VersioningMachine(RuleBasedStateMachine):
     def _key_of(self, branch: str, number: int) -> InstanceKey:
         """Return where an instance is on a branch, or where it would be."""
         known = self._content(branch).get(f"1.2.9.{number}")
-        return (known or _send_home(number, 0, False)).key
+        return (known or send_home(number, 0, False)).key
 
     def _pick_branch(self, pick: int) -> str:
         return sorted(self.branches)[pick % len(self.branches)]
@@ -681,4 +617,4 @@ def test_the_engine_agrees_with_a_dict(template: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_the_engine_agrees_with_a_dict_for_long(template: Path) -> None:
-    run_machine(template, 1500, 50)
+    run_machine(template, 600, 50)
