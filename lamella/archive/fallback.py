@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 _UNDEFINED = 0xFFFFFFFF
 _DEFER_BYTES = canonical.LONG_VALUE_BYTES - 1
 _SEARCH_BYTES = 1024 * 1024
+_MAX_READS = 1_000_000
+"""pydicom takes one to three reads for an element, and some microseconds for each."""
+_MAX_ITEMS = 50_000
+"""Items of sequences that pydicom reads: each is a Dataset of a kilobyte or more."""
+_ITEM_MARKS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _one_reader = threading.Lock()
 
 
@@ -48,6 +53,8 @@ class _File:
         self._position = 0
         self._buffer = b""
         self._base = 0
+        self._left = _MAX_READS
+        self._items_left = _MAX_ITEMS
 
     def tell(self) -> int:
         return self._position
@@ -58,6 +65,9 @@ class _File:
         return self._position
 
     def read(self, length: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0 or self._items_left < 0:
+            raise InvalidInstance("The header has too many elements for a damaged one.")
         left = max(0, self._source.size - self._position)
         length = left if length is None or length < 0 else min(length, left)
         index = self._position - self._base
@@ -67,7 +77,10 @@ class _File:
             )
             self._base, index = self._position, 0
         self._position += length
-        return self._buffer[index : index + length]
+        taken = self._buffer[index : index + length]
+        if taken[:4] in _ITEM_MARKS:
+            self._items_left -= 1
+        return taken
 
 
 class Fallback(Recorder):
@@ -120,6 +133,8 @@ class Fallback(Recorder):
         length = min(raw.length, self._source.size - start) if raw.value is None else len(raw.value)
         if kind.action == kinds.SEQUENCE:
             value = raw.value if raw.value is not None else self._source.read_at(start, length)
+            if value and value.count(_ITEM_MARKS[self.big]) > _MAX_ITEMS:
+                raise InvalidInstance("The header has too many items for a damaged one.")
             sequence = convert_SQ(value or b"", raw.is_implicit_VR, raw.is_little_endian)
             self._read_sequence(scope, kind, sequence, start)
         elif length >= LONG_TEXT_BYTES or (

@@ -15,7 +15,7 @@ from struct import Struct
 from lamella.archive.canonical import Part, Span
 from lamella.archive.fallback import read_with_pydicom
 from lamella.archive.lexer import Lexer, Odd
-from lamella.archive.recorder import Attributes, BulkValue
+from lamella.archive.recorder import MAX_INFLATED_ELEMENTS, Attributes, BulkValue
 from lamella.archive.source import ByteSource, FileSource, MemorySource
 from lamella.archive.values import LONG_HEADER_VRS
 from lamella.errors import InvalidInstance
@@ -98,6 +98,8 @@ def _read_fast(
     if uid != IMPLICIT_LITTLE_ENDIAN and not uid.startswith(_STANDARD_ROOT):
         raise Odd("the transfer syntax is not a standard one")
     lexer = Lexer(source, position, uid == EXPLICIT_BIG_ENDIAN, fallback_charset)
+    if deflated:
+        lexer.max_count = MAX_INFLATED_ELEMENTS
     scope = lexer.read(explicit=uid != IMPLICIT_LITTLE_ENDIAN)
     return Header(
         source,

@@ -70,7 +70,8 @@ class Lexer(Recorder):
 
         Raises:
             Odd: The bytes are not as they should be; nothing is known about the file then.
-            InvalidInstance: Sequences are nested deeper than 128 levels.
+            InvalidInstance: Sequences are nested deeper than 128 levels, or there are too many
+                elements.
         """
         if self._position + 8 <= self._size:
             head = self._peek(8)
@@ -131,6 +132,7 @@ class Lexer(Recorder):
         while base + index < stop:
             if index + 12 > available and base + available < self._size:
                 self._fill(base + index, 8)
+                self.check_count(scope)
                 buffer, base = self._buffer, self._base
                 available, index = len(buffer), 0
             if index + 8 > available:

@@ -16,10 +16,16 @@ from lamella.archive.cut import CUT_TAGS
 from lamella.archive.dictionary import find_private_vr
 from lamella.archive.kinds import Kind
 from lamella.archive.values import LITTLE_ENDIAN_ENCODERS, Encode, swap_words
+from lamella.errors import InvalidInstance
 
 Attributes = dict[str, dict[str, Any]]
 
 MAX_DEPTH = 128
+MAX_ELEMENTS = 2_000_000
+"""Elements and items of one header; 100,000 frames described one by one have some 1,200,000."""
+MAX_INFLATED_ELEMENTS = 200_000
+"""The same of a deflated one, which a few kilobytes could make as long as they like."""
+
 INLINE_BYTES = 1024
 LONG_TEXT_BYTES = 1024 * 1024
 PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
@@ -79,12 +85,16 @@ class Recorder:
         bulk_values: What the JSON points at, by bulk data path (`54000100/0/54001010`).
         cut_values: The values of the cut tags at the top level, by tag.
         probing: While set, bulk values are not remembered.
+        count: Elements and items of all data sets that are read to their end.
+        max_count: How many there may be.
     """
 
     def __init__(self, big: bool, fallback_charset: str | None) -> None:
         self.big = big
         self.fallback_charset = fallback_charset
         self.probing = False
+        self.count = 0
+        self.max_count = MAX_ELEMENTS
         self.bulk_values: dict[str, BulkValue] = {}
         self.cut_values: dict[int, Span] = {}
 
@@ -185,8 +195,23 @@ class Recorder:
         prefix = f"{scope.prefix}{kind.key}/{item_index}/"
         return Scope(prefix, scope.decode, scope.explicit, scope.depth + 1)
 
+    def check_count(self, scope: Scope) -> None:
+        """Stop reading before a header made of nothing but elements fills the memory.
+
+        Raises:
+            InvalidInstance: There are more than `max_count`.
+        """
+        if self.count + len(scope.attributes) > self.max_count:
+            raise InvalidInstance(f"The header has more than {self.max_count:,} elements.")
+
     def close_item(self, item: Scope, scope: Scope) -> Attributes:
-        """Finish an item: decide signs, append its canonical form to its data set's."""
+        """Finish an item: decide signs, append its canonical form to its data set's.
+
+        Raises:
+            InvalidInstance: The header has too many elements.
+        """
+        self.check_count(item)
+        self.count += 1 + len(item.attributes)
         self.resolve_signs(item, scope)
         scope.parts.append(canonical.ITEM_START)
         scope.parts += item.parts

@@ -53,7 +53,9 @@ def check_native(path: Path, data: bytes, table: FrameTable) -> None:
             assert ours == bits[index * table.frame_bits : (index + 1) * table.frame_bits]
         else:
             size = table.frame_bits // 8
-            assert frame == value[index * size : (index + 1) * size], path.name
+            start = index * size
+            stop = start + size + -size % table.word_bytes  # whole words
+            assert frame == value[start:stop], path.name
 
 
 def check_encapsulated(path: Path, data: bytes, table: FrameTable) -> None:
