@@ -26,7 +26,7 @@ from lamella.archive.levels import MODALITY
 from lamella.archive.search import Visible
 from lamella.errors import IntegrityError
 from lamella.vcs.stored import key_of_entry, load_documents
-from lamella.vcs.tree import StudyChange, Subtree, Tree
+from lamella.vcs.tree import SeriesChange, StudyChange, Subtree, Tree
 from lamella.vcs.visible import RowDelta
 
 _READ_SERIES_ROWS = sa.select(
@@ -39,6 +39,10 @@ _READ_STUDY_ROWS = sa.select(study_row.c.row_id).where(
     study_row.c.dataset_id == sa.bindparam("dataset_id"),
     study_row.c.study_uid == sa.bindparam("study_uid"),
 )
+
+
+def _list_sop_classes(study: Subtree | None) -> tuple[str, ...]:
+    return () if study is None else study.summary.sop_classes
 
 
 class RowKeeper:
@@ -65,12 +69,19 @@ class RowKeeper:
 
     def _follow_study(self, old: Tree, new: Tree, study: StudyChange) -> None:
         uid = study.study_uid
+        changed = [
+            change
+            for change in old.changed_series_of(study)
+            if not self._has_same_first(old, new, change)
+        ]
+        if not changed and _list_sop_classes(study.old) == _list_sop_classes(study.new):
+            return  # the usual case: more of a known series
         before = self._read_series_rows(uid)
         after = dict(before)
-        for change in old.changed_series_of(study):
+        for change in changed:
             if change.new is None:
                 after.pop(change.series_uid, None)
-            elif not self._has_same_first(old, new, uid, change.series_uid, change.old, change.new):
+            else:
                 after[change.series_uid] = self._make_series_row(new, uid, change.series_uid)
         self._note_series(before, after)
         row_before = self._read_study_row(uid)
@@ -87,13 +98,15 @@ class RowKeeper:
         self.delta.series_removed |= ids_before - ids_after
         self.delta.series_added |= ids_after - ids_before
 
-    def _has_same_first(
-        self, old: Tree, new: Tree, study: str, series: str, was: Subtree | None, now: Subtree
-    ) -> bool:
-        if was is None or was.summary.first_sop_uid != now.summary.first_sop_uid:
+    def _has_same_first(self, old: Tree, new: Tree, change: SeriesChange) -> bool:
+        """Tell whether the instance that a series' row is made from is the very same."""
+        if change.old is None or change.new is None:
             return False
-        first = now.summary.first_sop_uid
-        return old.entry(study, series, first) == new.entry(study, series, first)
+        first = change.new.summary.first_sop_uid
+        if change.old.summary.first_sop_uid != first:
+            return False
+        names = (change.study_uid, change.series_uid, first)
+        return old.entry(*names) == new.entry(*names)
 
     def _make_series_row(self, tree: Tree, study_uid: str, series_uid: str) -> tuple[int, str]:
         series = tree.find_series(study_uid, series_uid)

@@ -29,13 +29,13 @@ from lamella.vcs.nodes import (
     Inner,
     Leaf,
     Node,
-    NodeLoader,
     NodeReader,
     NodeWriter,
     Summary,
     compute_digest,
     decode_node,
     encode_node,
+    find_loader,
     merge_summaries,
 )
 
@@ -97,7 +97,7 @@ class Trie(Generic[V]):
 
     def __init__(self, nodes: NodeReader, level: Level[V]) -> None:
         self._nodes = nodes
-        self._loader = nodes if isinstance(nodes, NodeLoader) else None
+        self._load = find_loader(nodes)
         self._level = level
 
     def get(self, root: bytes, key: str) -> V | None:
@@ -181,8 +181,8 @@ class Trie(Generic[V]):
     def _read(self, digest: bytes) -> Node:
         if digest == EMPTY_ROOT:
             return EMPTY_LEAF
-        if self._loader is not None:
-            return self._loader.load(digest)
+        if self._load is not None:
+            return self._load(digest)
         return decode_node(self._nodes.read(digest))
 
     def _open(self, slot: _Slot) -> Node:
