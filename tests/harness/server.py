@@ -143,8 +143,7 @@ def read_peak_kib(pid: int) -> int:
 
 def _collect(stream: object, lines: list[str]) -> None:
     try:
-        for line in stream:  # type: ignore[attr-defined]
-            lines.append(line.rstrip("\n"))
+        lines.extend(line.rstrip("\n") for line in stream)  # type: ignore[attr-defined]
     except ValueError:
         return  # closed at the end of the test
 
