@@ -6,7 +6,6 @@ Source:
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -24,11 +23,10 @@ from lamella.archive.frames import DoubtfulFrames, FrameTable, build_frame_table
 from lamella.archive.header import Header, has_preamble, read_header
 from lamella.archive.recorder import Attributes
 from lamella.archive.source import ByteSource
+from lamella.archive.values import is_uid
 from lamella.errors import InvalidInstance
 
 __all__ = ["InstanceFacts", "Segment", "has_preamble", "read_facts"]
-
-_UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def _read_uid(attributes: Attributes, key: str, name: str) -> str:
     uid = _read_text(attributes, key)
     if not uid:
         raise InvalidInstance(f"{name} is missing.")
-    if not _UID.fullmatch(uid):
+    if not is_uid(uid):
         raise InvalidInstance(f"{name} is not a UID.")
     return uid
 

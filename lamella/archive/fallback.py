@@ -29,6 +29,7 @@ from lamella.archive.recorder import (
     Recorder,
     Scope,
 )
+from lamella.archive.values import is_uid
 from lamella.errors import InvalidInstance
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def read_with_pydicom(
 
 def _name_transfer_syntax(ds: Any) -> str:
     named = str(ds.file_meta.get("TransferSyntaxUID", "") or "").strip(" \0")
-    if named:
+    if is_uid(named):
         return named
     implicit, little = ds.original_encoding
     if implicit:

@@ -17,7 +17,7 @@ from lamella.archive.fallback import read_with_pydicom
 from lamella.archive.lexer import Lexer, Odd
 from lamella.archive.recorder import MAX_INFLATED_ELEMENTS, Attributes, BulkValue
 from lamella.archive.source import ByteSource, FileSource, MemorySource
-from lamella.archive.values import LONG_HEADER_VRS
+from lamella.archive.values import LONG_HEADER_VRS, is_uid
 from lamella.errors import InvalidInstance
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -153,7 +153,7 @@ def _read_file_meta(source: ByteSource) -> tuple[int, str]:
         if buffer[index + 2 : index + 4] == b"\x10\x00":
             uid = source.read_at(position + start, min(length, 256)).decode("latin-1").strip(" \0")
         position += start + length
-    if not uid:
+    if not is_uid(uid):
         raise Odd("the file meta information names no transfer syntax")
     return position, uid
 

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from math import isfinite
@@ -37,6 +38,12 @@ WORD_BYTES = {
 
 _MAX_SAFE_INTEGER = 2**53 - 1  # beyond it a JSON number no longer says the same everywhere
 _PADDING = b" \0"
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text can pass for a UID; zeros may lead its components (PS3.5 §9.1)."""
+    return _UID.fullmatch(text) is not None
 
 
 def swap_words(value: bytes, word_bytes: int) -> bytes:
