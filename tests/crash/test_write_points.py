@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pydicom import dcmread
 
 from lamella.archive.installation import Archive, open_archive
 from lamella.archive.instances import Intake, Received
+from lamella.archive.tables import pack
 from lamella.errors import OutOfResources
 from lamella.settings import Settings
 from lamella.upkeep.fsck import check
@@ -69,6 +71,11 @@ class House:
     def list_files(self) -> set[Path]:
         """Return the packs and spool files on the disk."""
         return {path for path in self.packs.folder.rglob("*") if path.is_file()}
+
+    async def list_packs(self) -> list[str]:
+        """Return the names of the packs that rows know."""
+        query = sa.select(pack.c.name)
+        return await self.archive.database.read(lambda c: list(c.execute(query).scalars()))
 
     async def store_by_stow(self, files: dict[str, bytes]) -> None:
         """Store as a STOW request does."""
@@ -201,6 +208,32 @@ async def test_fault_at_each_page_that_a_stow_request_adds(house: House) -> None
             break
     assert 2 < n_refused < MOST_SPARE_PAGES
     await house.check()
+
+
+async def test_fault_takes_only_whole_requests_of_those_that_share_a_transaction(
+    house: House,
+) -> None:
+    """Writers that wait are committed together; each is answered for itself all the same."""
+    waiting = {number: make_files(number, 2, side=64) for number in range(1, 60, 2)}
+    n_refused = 0
+    for number in range(MOST_SPARE_PAGES):
+        await limit_pages(house.archive.database, number % 6)
+        batch = dict(list(waiting.items())[:6])
+        answers = await asyncio.gather(
+            *(house.store_by_stow(files) for files in batch.values()), return_exceptions=True
+        )
+        for first, answer in zip(batch, answers, strict=True):
+            if answer is None:
+                del waiting[first]
+            else:
+                assert isinstance(answer, OutOfResources)
+                n_refused += 1
+        if not waiting:
+            break
+    await house.check()
+    assert len(house.list_files()) == len(await house.list_packs())
+    assert n_refused > 2
+    assert len(house.expected) > 2 * N_INSTANCES
 
 
 async def test_fault_at_each_page_that_c_stores_add(house: House) -> None:
