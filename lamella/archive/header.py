@@ -30,7 +30,7 @@ MAX_INFLATED_BYTES = 512 * 1024 * 1024
 _STANDARD_ROOT = "1.2.840.10008.1.2."
 _META_CHUNK_BYTES = 64 * 1024
 _INFLATE_CHUNK_BYTES = 256 * 1024
-_IN_MEMORY_BYTES = 16 * 1024 * 1024
+_IN_MEMORY_BYTES = 4 * 1024 * 1024
 _SHORT = Struct("<H").unpack_from
 _LONG = Struct("<I").unpack_from
 
@@ -159,7 +159,7 @@ def _read_file_meta(source: ByteSource) -> tuple[int, str]:
 
 
 def _inflate(source: ByteSource, position: int) -> ByteSource:
-    """Inflate what follows file meta; beyond 16 MiB into a file that nobody else sees."""
+    """Inflate what follows file meta; beyond 4 MiB into a file that nobody else sees."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:

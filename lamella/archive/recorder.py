@@ -23,7 +23,7 @@ Attributes = dict[str, dict[str, Any]]
 MAX_DEPTH = 128
 MAX_ELEMENTS = 2_000_000
 """Elements and items of one header; 100,000 frames described one by one have some 1,200,000."""
-MAX_INFLATED_ELEMENTS = 200_000
+MAX_INFLATED_ELEMENTS = 100_000
 """The same of a deflated one, which a few kilobytes could make as long as they like."""
 
 INLINE_BYTES = 1024
