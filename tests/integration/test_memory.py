@@ -213,21 +213,30 @@ def write_file(instance: MultiFrame, path: Path) -> Path:
     return path
 
 
+# The process tells its own VmHWM: what wait4 tells includes the size of whoever forked it.
+IMPORT_AND_TELL = """
+import os, sys
+from lamella.cli.main import main
+from tests.harness.server import read_peak_kib
+status = main(sys.argv[1:])
+print(read_peak_kib(os.getpid()))
+sys.exit(status)
+"""
+
+
 def run_import(data_dir: Path, path: Path) -> tuple[int, str, int]:
     """Import a file; return exit status, last line on stdout, and the process's peak in KiB."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lamella", "import", str(path)],
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_TELL, "import", str(path)],
         env=environ | {"LAMELLA_DATA_DIR": str(data_dir)},
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
+        text=True,
+        check=False,
     )
-    assert process.stdout is not None
-    with process.stdout as stream:
-        output = stream.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, output.splitlines()[-1], usage.ru_maxrss
+    *_, line, peak_kib = done.stdout.splitlines()
+    return done.returncode, line, int(peak_kib)
 
 
 class Counter:

@@ -79,8 +79,9 @@ def test_bundled_files_agree_with_pydicom(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ds.decompress(generate_instance_uid=False)
-    except RuntimeError:
-        pytest.skip("pydicom has no decoder for it here")
+    except RuntimeError:  # pydicom has no decoder for it, so there is nothing to compare with
+        assert len(data) == pixel.value_bytes
+        return
     assert photometric == ds.PhotometricInterpretation
     dtype = f"<u{pixel.bits_allocated // 8}"
     mine = np.frombuffer(data, dtype).astype("i8")

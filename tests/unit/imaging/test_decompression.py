@@ -103,8 +103,9 @@ async def test_bundled_files_agree_with_pydicom(path):
         warnings.simplefilter("ignore")
         try:
             expected.decompress(generate_instance_uid=False)
-        except RuntimeError:
-            pytest.skip("pydicom has no decoder for it here")
+        except RuntimeError:  # pydicom has no decoder for it: nothing to compare pixels with
+            assert len(after.PixelData) == pixel.value_bytes + pixel.value_bytes % 2
+            return
     assert after.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     dtype = f"<u{pixel.bits_allocated // 8}"
     mine = np.frombuffer(after.PixelData[: pixel.value_bytes], dtype).astype("i8")
