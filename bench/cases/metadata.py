@@ -81,7 +81,8 @@ CASES = (
         "Metadata of the CT series, warm, gzip",
         "req/s",
         measure_warm,
-        (Goal("orthanc", 100),),
+        (Goal("orthanc", 100), Goal("nginx-metadata", 0.6)),
+        ("nginx-metadata",),
     ),
     Case(
         "metadata-plain",
