@@ -29,6 +29,9 @@ _AFFECTED_SOP_INSTANCE_UID = 0x1000
 class StoreCommand:
     """What a C-STORE request says before its data set comes.
 
+    Attributes:
+        sop_instance_uid: As it came, up to 64 bytes; it may be no UID.
+
     Source:
         PS3.7 Table 9.3-1.
     """
@@ -93,7 +96,7 @@ def read_store_command(values: dict[int, bytes]) -> StoreCommand:
     return StoreCommand(
         _read_us(values, _MESSAGE_ID),
         _read_uid(values, _AFFECTED_SOP_CLASS_UID),
-        _read_uid(values, _AFFECTED_SOP_INSTANCE_UID),
+        _read_name(values, _AFFECTED_SOP_INSTANCE_UID),
         _read_us(values, _DATA_SET_TYPE) != NO_DATA_SET,
     )
 
@@ -114,7 +117,7 @@ def build_store_response(command: StoreCommand, answer: Answer) -> bytes:
     if answer.comment:
         comment = answer.comment.replace("\\", "/").encode("ascii", "replace")
         elements.append(_encode(_ERROR_COMMENT, _pad(comment[:COMMENT_LENGTH], b" ")))
-    instance_uid = _pad(command.sop_instance_uid.encode("ascii"), b"\0")
+    instance_uid = _pad(command.sop_instance_uid.encode("latin-1"), b"\0")
     elements.append(_encode(_AFFECTED_SOP_INSTANCE_UID, instance_uid))
     body = b"".join(elements)
     return _encode(0x0000, struct.pack("<I", len(body))) + body
@@ -125,6 +128,17 @@ def _read_us(values: dict[int, bytes], element: int) -> int:
     if len(value) != 2:
         raise ValueError(f"Command element (0000,{element:04X}) is missing or not one US.")
     return int(struct.unpack("<H", value)[0])
+
+
+def _read_name(values: dict[int, bytes], element: int) -> str:
+    """Return what should be a UID, so that an instance with a bad one is refused alone.
+
+    The data set has to name the same, and its UIDs are checked.
+    """
+    value = values.get(element, b"").rstrip(b"\0 ")
+    if not 0 < len(value) <= UID_LENGTH:
+        raise ValueError(f"Command element (0000,{element:04X}) is missing or no UID.")
+    return value.decode("latin-1")
 
 
 def _read_uid(values: dict[int, bytes], element: int) -> str:

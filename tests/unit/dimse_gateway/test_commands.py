@@ -72,12 +72,25 @@ def test_other_groups_are_refused() -> None:
         split_command(b"\x08\x00\x18\x00\x02\x00\x00\x001\x00")
 
 
-@pytest.mark.parametrize("uid", ["1.2.x", "1" * 65, "../../etc"])
-def test_values_that_are_no_uids_are_refused(uid: str) -> None:
-    encoded = uid.encode() + b"\0" * (len(uid) % 2)
-    values = split_command(encode_request()) | {0x1000: encoded}
+@pytest.mark.parametrize("element", [0x0002, 0x1000])
+def test_longer_values_than_uids_are_refused(element: int) -> None:
+    values = split_command(encode_request()) | {element: b"1" * 66}
     with pytest.raises(ValueError, match="no UID"):
         read_store_command(values)
+
+
+@pytest.mark.parametrize("uid", ["1.2.x", "../../etc"])
+def test_a_sop_class_that_is_no_uid_is_refused(uid: str) -> None:
+    values = split_command(encode_request()) | {0x0002: uid.encode()}
+    with pytest.raises(ValueError, match="no UID"):
+        read_store_command(values)
+
+
+@pytest.mark.parametrize("uid", [b"1.2.x", b"../../etc", b"1.2.\xc6"])
+def test_an_instance_that_is_no_uid_is_answered_under_its_name(uid: bytes) -> None:
+    command = read_store_command(split_command(encode_request()) | {0x1000: uid})
+    values = split_command(build_store_response(command, Answer(0xC000)))
+    assert values[0x1000].rstrip(b"\0") == uid
 
 
 def read_response(answer: Answer) -> Dataset:
