@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.cases import CASES, GROUPS
 from bench.report import write_lines, write_report
 from bench.run import Options, clear, run
-from bench.scale import FULL, SHORT, measure_scale
+from bench.scale import FULL, measure_scale, size_by_commits
 from bench.trickle import measure_trickle
 
 
@@ -33,6 +33,7 @@ def _build_parser() -> argparse.ArgumentParser:
     scale.add_argument(
         "--full", action="store_true", help="1e5 studies, 1e6 instances, 1e4 commits"
     )
+    scale.add_argument("--commits", type=int, default=200, help="of 100 instances each (200)")
     scale.add_argument("--rounds", type=int, default=15, help="alternating rounds (15)")
     scale.add_argument("--folder", type=Path, help="keep data here and go on from it")
     scale.set_defaults(command=_scale)
@@ -74,7 +75,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _scale(parsed: argparse.Namespace) -> int:
-    sizes = FULL if parsed.full else SHORT
+    sizes = FULL if parsed.full else size_by_commits(parsed.commits)
     folder = parsed.folder or Path(tempfile.gettempdir()) / "lamella-bench-scale"
     if parsed.folder is None and folder.exists():
         clear(folder)

@@ -38,8 +38,15 @@ class ScaleSizes:
         return self.commits // 2
 
 
-SHORT = ScaleSizes(2_000, 20_000, 200)
-FULL = ScaleSizes(100_000, 1_000_000, 10_000)
+def size_by_commits(commits: int) -> ScaleSizes:
+    """Return sizes in the usual proportion: ten studies of ten instances a commit.
+
+    A run of more commits can go on in the folder of one of fewer.
+    """
+    return ScaleSizes(commits * 10, commits * 100, commits)
+
+
+FULL = size_by_commits(10_000)
 
 
 def measure_scale(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
