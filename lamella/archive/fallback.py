@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _UNDEFINED = 0xFFFFFFFF
 _DEFER_BYTES = canonical.LONG_VALUE_BYTES - 1
 _SEARCH_BYTES = 1024 * 1024
-_MAX_READS = 1_000_000
+_MAX_READS = 500_000
 """pydicom takes one to three reads for an element, and some microseconds for each."""
 _MAX_ITEMS = 50_000
 """Items of sequences that pydicom reads: each is a Dataset of a kilobyte or more."""

@@ -103,22 +103,23 @@ def plain(sop_uid: str, extra: bytes = b"", pixels: bytes = bytes(64)) -> bytes:
     return meta(sop_uid=sop_uid) + body[:at] + extra + body[at:] + image_part
 
 
-def _deflate(data: bytes, repeat: int = 1) -> bytes:
+def deflate(*runs: tuple[bytes, int]) -> bytes:
+    """Return raw DEFLATE of each run's bytes, repeated; the repeats cost nothing to make."""
     packer = zlib.compressobj(9, wbits=-15)
-    return b"".join(packer.compress(data) for _ in range(repeat)) + packer.flush()
+    packed = [
+        (packer.compress(data) + packer.flush(zlib.Z_FULL_FLUSH)) * repeats
+        for data, repeats in runs
+    ]
+    return b"".join(packed) + packer.flush()
 
 
 def _bombs(uid: str) -> Iterator[tuple[str, bytes]]:
-    start = meta(DEFLATED, uid)
-    huge = 0x30000000
-    waste = element(0x7FE00010, b"OB", b"", huge)
-    packer = zlib.compressobj(9, wbits=-15)
-    packed = packer.compress(head(uid) + image() + waste)
-    zeros = bytes(1 << 20)
-    packed += b"".join(packer.compress(zeros) for _ in range(huge >> 20)) + packer.flush()
-    yield "deflate bomb of 768 MB", start + packed
-    yield "deflate bomb of nothing", start + _deflate(zeros, 300)
-    yield "deflated, cut short", (start + _deflate(head(uid) + image()))[:-9]
+    start, zeros = meta(DEFLATED, uid), bytes(1 << 20)
+    body = head(uid) + image()
+    waste = element(0x7FE00010, b"OB", b"", 768 << 20)
+    yield "deflate bomb of 768 MB", start + deflate((body + waste, 1), (zeros, 768))
+    yield "deflate bomb of nothing", start + deflate((zeros, 300))
+    yield "deflated, cut short", (start + deflate((body, 1)))[:-9]
     yield "deflated garbage", start + random.Random(5).randbytes(3000)
 
 
@@ -277,15 +278,14 @@ def _truncated(uid: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _crowded(uid: str) -> Iterator[tuple[str, bytes]]:
-    start = meta(DEFLATED, uid)
-    items = mark(_ITEM, 0) * 2_000_000
-    body = head(uid) + element(0x00400275, b"SQ", items)
-    yield "2 million items", start + _deflate(body)
-    body = head(uid) + element(0x00400275, b"SQ", b"", UNDEFINED) + items
-    yield (
-        "2 million items in a damaged header",
-        start + _deflate(body + text(0x00080005, b"CS", "X")),
-    )
+    start, body = meta(DEFLATED, uid), head(uid)
+    items, repeats = mark(_ITEM, 0) * 1000, 2000
+    sequence = element(0x00400275, b"SQ", b"", len(items) * repeats)
+    yield "2 million items", start + deflate((body + sequence, 1), (items, repeats))
+    sequence = element(0x00400275, b"SQ", b"", UNDEFINED)
+    disorder = text(0x00080005, b"CS", "X") + body + sequence
+    packed = deflate((body + disorder, 1), (items, repeats))
+    yield "2 million items in a damaged header", start + packed
 
 
 def make_bombs() -> Iterator[tuple[str, bytes]]:

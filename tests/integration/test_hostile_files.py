@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ from tests.harness.hostile import (
     IMPLICIT,
     RLE,
     SECONDARY_CAPTURE,
+    deflate,
     make_bombs,
     make_hostile_files,
     meta,
@@ -233,16 +235,22 @@ def test_c_store_stores_or_refuses_each(target: Target, tmp_path: Path, monkeypa
     target.check()
 
 
+def make_zip_bomb(megabytes: int) -> bytes:
+    """Return a zip archive of one member, an instance that is zeros for the most part."""
+    packed = deflate((meta(), 1), (bytes(1 << 20), megabytes))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bomb.dcm", packed)
+    raw = bytearray(file.getvalue())
+    for at, method, size in ((0, 8, 22), (raw.rindex(b"PK\1\2"), 10, 24)):
+        struct.pack_into("<H", raw, at + method, zipfile.ZIP_DEFLATED)
+        struct.pack_into("<L", raw, at + size, len(meta()) + (megabytes << 20))
+    return bytes(raw)
+
+
 def write_zips(folder: Path) -> dict[str, str]:
     """Write archives that were made to do harm; return what their members come to."""
-    zeros = bytes(1 << 20)
-    with (
-        zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("bomb.dcm", "w", force_zip64=True) as member,
-    ):
-        member.write(meta())
-        for _ in range(1500):
-            member.write(zeros)
+    (folder / "bomb.zip").write_bytes(make_zip_bomb(1500))
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
         archive.writestr("inner.dcm", plain("1.2.3.4"))
