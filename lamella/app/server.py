@@ -15,6 +15,7 @@ from pathlib import Path
 
 import uvloop
 
+from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over
@@ -111,6 +112,7 @@ async def _run_doors(
     sweeper = Sweeper(services.repository)
     sweeper.start()
     await _wait_until_answering(host, port)
+    relax_collector()
     _announce(settings, Address(host, port), dimse)
     await stop.wait()
     logger.info("stopping")

@@ -98,6 +98,7 @@ async def _wait_until_ready(process: asyncio.subprocess.Process) -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     from lamella.app.application import build_application
+    from lamella.app.collector import relax_collector
     from lamella.app.http_server import HttpServer
     from lamella.archive.installation import open_archive
     from lamella.dicomweb.services import Services
@@ -112,6 +113,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     services = Services(Repository(archive), settings)
     http = HttpServer(build_application(services), listener)
     http.start()
+    relax_collector()
     sys.stdout.buffer.write(READY)
     sys.stdout.flush()
     await stop.wait()
