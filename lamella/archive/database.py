@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -34,7 +35,7 @@ BUSY_TIMEOUT_MS = 120_000
 READERS = 4
 
 
-class Database:
+class Database(ABC):
     """One database; open it with `open_database`, close it with `close`.
 
     Attributes:
@@ -43,14 +44,15 @@ class Database:
 
     dialect: str
 
+    @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Run `work` in a transaction that sees one state of the database.
 
         Raises:
             OutOfResources: The database cannot be reached, is full, or stayed locked.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def write(self, work: Work[T]) -> T:
         """Run `work` in a transaction that is durable once this returns.
 
@@ -59,11 +61,10 @@ class Database:
         Raises:
             OutOfResources: The database cannot be reached, is full, or stayed locked.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Wait for work under way and close all connections."""
-        raise NotImplementedError
 
 
 class SqliteDatabase(Database):
