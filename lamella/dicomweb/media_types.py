@@ -364,27 +364,6 @@ def _is_excluded(accept: Sequence[MediaRange], wanted: MediaRange, form: _Offer)
     return wanted.weight == 0 or bool(vetoes)
 
 
-def choose_instance_answer(
-    answers: Sequence[InstanceAnswer], stored_transfer_syntax: str
-) -> InstanceAnswer | None:
-    """Return the first answer that one stored instance can satisfy, or None.
-
-    A UID is satisfied if the instance is stored in it, or if it is Explicit VR Little Endian
-    (into which everything decodable is rewritten); the two syntaxes that never leave over the
-    web are satisfied by nobody.
-
-    Source:
-        PS3.18 §8.7.3.
-    """
-    for answer in answers:
-        wanted = answer.transfer_syntax
-        if wanted in (None, "*", EXPLICIT_VR_LITTLE_ENDIAN):
-            return answer
-        if wanted == stored_transfer_syntax and wanted not in UNWANTED_TRANSFER_SYNTAXES:
-            return answer
-    return None
-
-
 @dataclass(frozen=True)
 class FramesAnswer:
     """How frames go out.

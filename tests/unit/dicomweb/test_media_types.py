@@ -11,8 +11,6 @@ from lamella.dicomweb.media_types import (
     OCTET_STREAM,
     BulkAnswer,
     FramesAnswer,
-    InstanceAnswer,
-    choose_instance_answer,
     negotiate_bulk,
     negotiate_frames,
     negotiate_instances,
@@ -126,25 +124,6 @@ def test_instance_negotiation(header, expected):
 def test_instance_refusal(header):
     with pytest.raises(NotAcceptable):
         negotiate_instances(parse_accept(header), single_item=False)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "stored", "is_served"),
-    [
-        ([None], J2K, True),
-        (["*"], IMPLICIT, True),
-        ([EXPLICIT], J2K, True),
-        ([J2K], J2K, True),
-        ([J2K], JPEG_LS, False),
-        ([J2K, "*"], JPEG_LS, True),
-        ([IMPLICIT], IMPLICIT, False),
-        ([BIG_ENDIAN], BIG_ENDIAN, False),
-    ],
-)
-def test_choice_for_one_instance(wanted, stored, is_served):
-    answers = [InstanceAnswer(True, one) for one in wanted]
-    chosen = choose_instance_answer(answers, stored)
-    assert chosen == (answers[-1] if is_served else None)
 
 
 def multipart(kind: str, syntax: str | None = None) -> str:
