@@ -453,7 +453,6 @@ async def read_to_end(reader: asyncio.StreamReader) -> None:
     [
         make_pdu(b"\x02" + bytes(100)),  # a data set without a command
         make_pdu(b"\x03" + store_command("1.2.3"), context_id=77),
-        make_pdu(b"\x03" + store_command("no uid")),
         make_pdu(b"\x03" + bytes(64)),
         make_pdu(b"\x01" + bytes(20_000)),
         b"\x04\x00\x00\x00\x00\x05\x00\x00\x00\xff\x01",
