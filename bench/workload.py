@@ -223,7 +223,8 @@ def _noise(side: int) -> Pixels:
 
 
 def _fill(header: bytes, values: dict[str, str]) -> bytes:
-    for placeholder, value in values.items():
+    for placeholder, value in sorted(values.items(), key=lambda pair: len(pair[0])):
+        # short placeholders first: they could occur in values
         if len(placeholder) != len(value):
             raise ValueError(f"{value!r} is not as long as its placeholder")
         header = header.replace(placeholder.encode(), value.encode())
