@@ -16,6 +16,7 @@ from pathlib import Path
 from lamella.errors import InvalidRequest
 
 CONFIG_FILE = "lamella.toml"
+MOST = {"workers": 256, "dimse_processes": 64, "dimse_associations": 10_000}
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
 
 
@@ -54,6 +55,8 @@ class Settings:
     s3_endpoint_url: str = ""
     redis_url: str = ""
     workers: int = 1
+    dimse_processes: int = 1
+    dimse_associations: int = 100
     auth: str = "none"
     public_url: str = ""
     trusted_proxies: str = "127.0.0.1,::1"
@@ -69,6 +72,11 @@ class Settings:
     def dimse_address(self) -> Address | None:
         """The DIMSE bind, or None where it is `off`."""
         return None if self.dimse.lower() == "off" else parse_address(self.dimse, "LAMELLA_DIMSE")
+
+    @property
+    def is_single_process(self) -> bool:
+        """Whether the server's own process does everything (decoders apart)."""
+        return self.workers == 1 and (self.dimse_processes == 1 or self.dimse_address is None)
 
     @property
     def allowed_calling_aets(self) -> frozenset[str]:
@@ -178,10 +186,16 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
 def _convert(name: str, value: str) -> object:
     if name == "data_dir":
         return Path(value).expanduser()
-    if name == "workers":
-        if not value.isdigit() or not 1 <= int(value) <= 256:
-            raise InvalidRequest(f"LAMELLA_WORKERS must be a number from 1 to 256, not {value!r}.")
-        return int(value)
+    if name in MOST:
+        return _parse_count(name, value)
     if name == "insecure":
         return value.strip().lower() in ("1", "true", "yes", "on")
     return value
+
+
+def _parse_count(name: str, value: str) -> int:
+    if not value.isdigit() or not 1 <= int(value) <= MOST[name]:
+        raise InvalidRequest(
+            f"LAMELLA_{name.upper()} must be a number from 1 to {MOST[name]}, not {value!r}."
+        )
+    return int(value)

@@ -20,6 +20,11 @@ async def commit_left_over(repository: Repository) -> int:
     return await _commit(repository, repository.archive.node_id)
 
 
+async def commit_left_by(repository: Repository, place: str) -> int:
+    """Commit the sessions that a process of this node left when it died."""
+    return await _commit(repository, f"{repository.archive.node_id}/{place}")
+
+
 class Sweeper:
     """Looks for sessions whose lease ran out, for as long as the server runs."""
 

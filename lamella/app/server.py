@@ -1,6 +1,7 @@
 """`lamella serve`: both doors, from the lock on the folder to a graceful stop.
 
-One process does it all; with `LAMELLA_WORKERS` more of them answer HTTP on the same socket.
+One process does it all, unless settings ask for more processes at one of the doors (see
+`workers`): these accept on the same sockets.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over
-from lamella.app.workers import Workers
+from lamella.app.workers import Place, Workers
 from lamella.archive.installation import ServerLock, open_archive, prepare_folder
 from lamella.archive.spool import remove_leftovers
 from lamella.dicomweb.services import Services
-from lamella.dimse_gateway.gateway import Gateway
 from lamella.errors import InvalidRequest, OutOfResources
 from lamella.settings import Address, Settings
 from lamella.vcs.datasets import ensure_default
@@ -51,7 +51,7 @@ def run_server(settings: Settings) -> int:
         lock = ServerLock(folder)
     except OSError as error:
         raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
-    if settings.workers > 1:
+    if not settings.is_single_process:
         _share_metrics(folder / "metrics")
     try:
         uvloop.run(_serve(settings))
@@ -97,29 +97,43 @@ async def _serve(settings: Settings) -> None:
 async def _run_doors(
     settings: Settings, services: Services, listener: socket.socket, stop: asyncio.Event
 ) -> None:
-    gateway: Gateway | None = None
-    dimse: Address | None = None
-    if settings.dimse_address is not None:
-        gateway = Gateway(services.repository, settings, asyncio.get_running_loop())
-        dimse = await gateway.start()
     from lamella.app.application import build_application  # after `_share_metrics`
+    from lamella.dimse_gateway.gateway import Gateway
+    from lamella.dimse_gateway.server import listen as listen_dimse
 
-    host, port = listener.getsockname()[:2]
-    workers = Workers(settings, listener, STOP_TIMEOUT_S)
-    await workers.start()
+    http_address = Address(*listener.getsockname()[:2])
+    dimse_listener, dimse_address = None, settings.dimse_address
+    if dimse_address is not None:
+        dimse_listener = listen_dimse(dimse_address)
+        dimse_address = Address(dimse_address.host, dimse_listener.getsockname()[1])
+    workers = Workers(settings, services.repository, STOP_TIMEOUT_S)
+    await workers.start(_list_places(settings, listener, dimse_listener))
     http = HttpServer(build_application(services), listener)
     http.start()
+    gateway = Gateway(services.repository, settings, asyncio.get_running_loop())
+    if dimse_listener is not None:
+        await gateway.start(dimse_listener)
     sweeper = Sweeper(services.repository)
     sweeper.start()
-    await _wait_until_answering(host, port)
+    await _wait_until_answering(http_address.host, http_address.port)
     relax_collector()
-    _announce(settings, Address(host, port), dimse)
+    _announce(settings, http_address, dimse_address)
     await stop.wait()
     logger.info("stopping")
-    await asyncio.gather(http.finish(STOP_TIMEOUT_S), workers.stop())
-    if gateway is not None:
-        await gateway.stop()
+    await asyncio.gather(http.finish(STOP_TIMEOUT_S), gateway.stop(), workers.stop())
     await sweeper.stop()
+
+
+def _list_places(
+    settings: Settings, http: socket.socket, dimse: socket.socket | None
+) -> list[Place]:
+    """Return the places of the processes besides this one, which has a part in each door."""
+    places = [Place("http", number, http) for number in range(2, settings.workers + 1)]
+    if dimse is not None:
+        places += [
+            Place("dimse", number, dimse) for number in range(2, settings.dimse_processes + 1)
+        ]
+    return places
 
 
 async def _wait_until_answering(host: str, port: int) -> None:

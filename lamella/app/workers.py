@@ -1,8 +1,9 @@
-"""More HTTP processes on the same socket (`LAMELLA_WORKERS`), and their supervision.
+"""More processes at the doors (`LAMELLA_WORKERS`, `LAMELLA_DIMSE_PROCESSES`), and their keeper.
 
-The server binds once; each worker inherits the listening socket and serves the same
-application. A worker lives no longer than its server: it ends when the pipe on its standard
-input closes, which the kernel sees to even after `kill -9`.
+The server binds once; each worker inherits a door's listening socket and serves the same house.
+A worker lives no longer than its server: it ends when the pipe on its standard input closes,
+which the kernel sees to even after `kill -9`. One that dies is replaced, and what it had
+acknowledged and not committed is committed at once.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import uvloop
-
-from lamella.errors import OutOfResources
+from lamella.app.recovery import commit_left_by
+from lamella.archive.spool import remove_leftovers
+from lamella.errors import LamellaError, OutOfResources
 from lamella.settings import Settings
+from lamella.vcs.repository import Repository
 
 logger = logging.getLogger("lamella.workers")
 
@@ -29,108 +32,126 @@ START_TIMEOUT_S = 60.0
 RESTART_DELAY_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one worker stands.
+
+    Attributes:
+        door: `http` or `dimse`.
+        number: From 2 on: the server itself is the first at each door.
+        listener: The door's socket, which listens.
+    """
+
+    door: str
+    number: int
+    listener: socket.socket
+
+    @property
+    def name(self) -> str:
+        """What the worker is called in logs, and in the owner of its sessions."""
+        return f"{self.door}-{self.number}"
+
+
 class Workers:
-    """The HTTP processes besides the server's own."""
+    """The processes besides the server's own.
 
-    def __init__(self, settings: Settings, listener: socket.socket, stop_timeout_s: float) -> None:
+    Args:
+        settings: Of the server.
+        repository: Where what dead workers left behind is committed.
+        stop_timeout_s: How long a worker may take to stop; then it is killed.
+    """
+
+    def __init__(self, settings: Settings, repository: Repository, stop_timeout_s: float) -> None:
         self._settings = settings
-        self._listener = os.dup(listener.fileno())
+        self._repository = repository
         self._stop_timeout_s = stop_timeout_s
+        self._listeners: dict[str, int] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self) -> None:
+    async def start(self, places: Sequence[Place]) -> None:
         """Start them all and wait until each one serves.
 
         Raises:
             OutOfResources: One does not come up.
         """
-        places = range(self._settings.workers - 1)
         for place in places:
-            self._processes[place] = await self._spawn()
+            # The owner of the socket may close or detach it; replacements are given this one.
+            self._listeners[place.name] = os.dup(place.listener.fileno())
+            await self._spawn(place)
         for place in places:
-            await _wait_until_ready(self._processes[place])
+            await _wait_until_ready(self._processes[place.name])
             self._keepers.append(asyncio.create_task(self._keep(place)))
 
     async def stop(self) -> None:
-        """Let each finish the requests it has, within bounds."""
+        """Let each finish what it has, within bounds."""
         for keeper in self._keepers:
             keeper.cancel()
-        for process in self._processes.values():
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-        for process in self._processes.values():
-            try:
-                await asyncio.wait_for(process.wait(), self._stop_timeout_s)
-            except TimeoutError:
-                process.kill()
-        os.close(self._listener)
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for listener in self._listeners.values():
+            os.close(listener)
+        await asyncio.gather(*(self._end(process) for process in self._processes.values()))
 
-    async def _keep(self, place: int) -> None:
-        """Put another worker in the place of one that died."""
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), self._stop_timeout_s)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _keep(self, place: Place) -> None:
+        """Put another worker in the place of one that died, as often as it takes."""
+        from prometheus_client.multiprocess import mark_process_dead  # after `_share_metrics`
+
         while True:
-            status = await self._processes[place].wait()
-            logger.error("an HTTP worker died", extra={"status": status})
+            process = self._processes[place.name]
+            status = await process.wait()
+            logger.error("a worker died", extra={"worker": place.name, "status": status})
+            mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+            await self._tidy_after(place)
             await asyncio.sleep(RESTART_DELAY_S)
-            self._processes[place] = await self._spawn()
-            await _wait_until_ready(self._processes[place])
+            try:
+                await self._spawn(place)
+                await _wait_until_ready(self._processes[place.name])
+            except (OSError, LamellaError) as error:
+                logger.error("no worker starts", extra={"worker": place.name, "reason": str(error)})
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _tidy_after(self, place: Place) -> None:
+        remove_leftovers(self._repository.archive.spool_folder)
+        try:
+            await commit_left_by(self._repository, place.name)
+        except LamellaError as error:  # the sweeper will, once the lease has run out
+            logger.error("a commit has to wait: %s", error.detail, extra={"worker": place.name})
+
+    async def _spawn(self, place: Place) -> None:
         fields = dataclasses.asdict(self._settings) | {"data_dir": str(self._settings.data_dir)}
-        return await asyncio.create_subprocess_exec(
+        listener = self._listeners[place.name]
+        command = ("-m", "lamella.app.worker", place.door, place.name, str(listener))
+        self._processes[place.name] = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "lamella.app.workers",
-            str(self._listener),
+            *command,
             json.dumps(fields),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            pass_fds=(self._listener,),
+            pass_fds=(listener,),
         )
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process) -> None:
+    """Return once a worker serves.
+
+    Raises:
+        OutOfResources: It does not come up; it is killed.
+    """
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
+    except TimeoutError:
+        line = b""
     if line != READY:
-        raise OutOfResources("An HTTP worker does not start.")
-
-
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    from lamella.app.application import build_application
-    from lamella.app.collector import relax_collector
-    from lamella.app.http_server import HttpServer
-    from lamella.archive.installation import open_archive
-    from lamella.dicomweb.services import Services
-    from lamella.vcs.repository import Repository
-
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # the server decides when to stop
-    loop.add_reader(0, lambda: os._exit(1) if not os.read(0, 1) else None)
-    archive = await open_archive(settings, is_server=True)
-    services = Services(Repository(archive), settings)
-    http = HttpServer(build_application(services), listener)
-    http.start()
-    relax_collector()
-    sys.stdout.buffer.write(READY)
-    sys.stdout.flush()
-    await stop.wait()
-    await http.finish(60.0)
-    await services.decoders.close()
-    await archive.close()
-
-
-def main() -> None:
-    """Run as one worker: `python -m lamella.app.workers FD SETTINGS`."""
-    from lamella.app.logs import set_up_logs
-
-    fields = json.loads(sys.argv[2])
-    settings = Settings(**(fields | {"data_dir": Path(fields["data_dir"])}))
-    set_up_logs(settings.log_level)
-    uvloop.run(_serve(settings, socket.socket(fileno=int(sys.argv[1]))))
-
-
-if __name__ == "__main__":
-    main()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        raise OutOfResources("A worker process does not start.")

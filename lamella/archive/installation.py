@@ -38,7 +38,8 @@ class Archive:
         packs: Where bytes are.
         spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
         node_id: Owner of the sessions opened here: of a server the same after each start, so
-            that it finds what a crash left; of any other command a name of its own.
+            that it finds what a crash left; of one more process of it, that and the process's
+            place; of any other command a name of its own.
     """
 
     database: Database
@@ -52,12 +53,13 @@ class Archive:
         await self.packs.close()
 
 
-async def open_archive(settings: Settings, *, is_server: bool = False) -> Archive:
+async def open_archive(settings: Settings, *, is_server: bool = False, place: str = "") -> Archive:
     """Make the data folder if it is new, bring the schema to head, and open everything.
 
     Args:
         settings: Where everything is.
         is_server: Whether the one server of the folder asks, which holds its lock.
+        place: Of one more process of that server, what the server calls it.
 
     Raises:
         InvalidRequest: The folder is not Lamella's or of an unknown format; a URL is wrong.
@@ -67,6 +69,8 @@ async def open_archive(settings: Settings, *, is_server: bool = False) -> Archiv
     try:
         prepare_folder(folder)
         node_id = _read_node_id(folder) if is_server else f"command-{secrets.token_hex(8)}"
+        if place:
+            node_id = f"{node_id}/{place}"
         packs = LocalPackStore(find_pack_folder(settings, folder))
         spool_folder = packs.folder / "spool"
         make_durable_folder(spool_folder)

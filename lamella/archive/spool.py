@@ -29,12 +29,10 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{secrets.token_hex(12)}{SUFFIX}"
         self.size_bytes = 0
         self._written = 0
-        with _full_disk_named():
-            self._fd: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path, descriptor = _create_locked(folder)
+        self._fd: int | None = descriptor
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes of the instance under way.
@@ -100,6 +98,21 @@ class Spool:
         if self._fd is None:
             raise ValueError("This spool is closed.")
         return self._fd
+
+
+def _create_locked(folder: Path) -> tuple[Path, int]:
+    """Return a new spool file and its open descriptor, which holds the file's lock.
+
+    Whoever looks for leftovers may take a file for one before it is locked, and delete it.
+    """
+    while True:
+        path = folder / f"{secrets.token_hex(12)}{SUFFIX}"
+        with _full_disk_named():
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -22,6 +22,8 @@ _SERVER_FLAGS = (
     ("dimse", "HOST:PORT", "DIMSE bind, or off (127.0.0.1:11112)"),
     ("aet", "TITLE", "AE title of default@main (LAMELLA)"),
     ("workers", "N", "HTTP worker processes (1)"),
+    ("dimse_processes", "N", "DIMSE processes (1)"),
+    ("dimse_associations", "N", "associations at a time, of all DIMSE processes (100)"),
     ("auth", "KIND", "none, token or oidc (none)"),
     ("public_url", "URL", "base of every absolute URL that is emitted"),
     ("trusted_proxies", "HOSTS", "peers whose X-Forwarded-* headers are believed"),

@@ -12,6 +12,7 @@
     part10.py       the file meta information that is put before a received data set
     ae_titles.py    called AE titles and what they stand for
     failures.py     how the unexpected is logged
+    metrics.py      what is counted
 
 The upper layer protocol is pynetdicom's; its classes are subclassed where it polls, copies or
 trusts more than a server of many associations can.

@@ -24,6 +24,7 @@ from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_res
 from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
+from lamella.dimse_gateway.metrics import ADMISSIONS, ASSOCIATIONS, STORE_SECONDS, STORES
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
 from lamella.dimse_gateway.part10 import build_file_meta
 from lamella.dimse_gateway.reception import Reception, StoreRequest
@@ -81,10 +82,16 @@ class Admission(ACSE):  # type: ignore[misc]
             return
         super().negotiate_association()
 
+    def send_reject(self, result: int, source: int, diagnostic: int) -> None:
+        """Reject, for a reason of ours or of pynetdicom's."""
+        ADMISSIONS.labels("rejected").inc()
+        super().send_reject(result, source, diagnostic)
+
     def send_accept(self) -> None:
         """Accept, with the outcome of our own negotiation."""
         outcomes = negotiate(self.requestor.primitive.presentation_context_definition_list)
         accepted = {cx.context_id: cx for cx in outcomes if cx.result == ACCEPTED}
+        ADMISSIONS.labels("accepted").inc()
         self.assoc._accepted_cx = accepted
         self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
         super().send_accept()
@@ -139,11 +146,13 @@ class GatewayAssociation(Association):  # type: ignore[misc]
 
     def run_reactor(self) -> None:
         """Run the association from its request to its end, and commit what it stored."""
+        ASSOCIATIONS.inc()
         try:
             super().run_reactor()
         except Exception as error:  # noqa: BLE001  (what it stored is committed all the same)
             log_failure(LOGGER, "An association broke down", error)
         finally:
+            ASSOCIATIONS.dec()
             self._end_provider()
             for delivery in self.dimse.take_unfinished():
                 self._ask(delivery.abandon())
@@ -223,11 +232,13 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return
         context: PresentationContext = self._accepted_cx[context_id]
         if is_storage_class(str(context.abstract_syntax)) and self.depot is not None:
-            answer = self._ask(self.depot.take(msg.command, msg.delivery))
+            with STORE_SECONDS.time():
+                answer = self._ask(self.depot.take(msg.command, msg.delivery))
         else:
             self._ask(msg.delivery.abandon())
             status = SopClassNotSupported.dimse_status
             answer = Answer(status, "This presentation context is not for storage.")
+        STORES.labels(f"{answer.status:04X}").inc()
         self._send_answer(msg.command, answer, context_id)
 
     def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:

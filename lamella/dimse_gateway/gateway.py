@@ -1,12 +1,14 @@
-"""Starts and stops the DIMSE door within the server's process, and commits what came in.
+"""Starts and stops the DIMSE door within one process, and commits what came in.
 
-pynetdicom's threads receive; whatever touches the archive runs on the server's event loop.
+pynetdicom's threads receive; whatever touches the archive runs on the process's event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import socket
 import time
 
 from lamella.archive.installation import Archive
@@ -19,8 +21,7 @@ from lamella.dimse_gateway.association import (
 )
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.server import GatewayServer
-from lamella.errors import InvalidRequest, OutOfResources
-from lamella.settings import Address, Settings
+from lamella.settings import Settings
 from lamella.vcs.repository import Repository
 
 LOGGER = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ IDLE_S = 0.5  # how long an association does nothing before a stop takes it for 
 
 
 class Gateway:
-    """The DIMSE door of one server.
+    """The DIMSE door, or one process's part of it.
 
     Attributes:
         loop: Where everything that touches the archive runs.
@@ -58,25 +59,23 @@ class Gateway:
         self._server: GatewayServer | None = None
         self._watch: asyncio.Task[None] | None = None
 
-    async def start(self) -> Address:
-        """Bind and begin to accept; return where, with the port that was really bound.
+    async def start(self, listener: socket.socket) -> None:
+        """Begin to accept.
 
-        Raises:
-            InvalidRequest: DIMSE is off in the settings.
-            OutOfResources: The address cannot be bound.
+        Args:
+            listener: From `server.listen`; closed by `stop`.
         """
-        address = self._settings.dimse_address
-        if address is None:
-            raise InvalidRequest("DIMSE is off: there is nothing to start.")
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it logs peers' values
-        try:
-            server = GatewayServer(address.host, address.port, self._settings.aet.strip(), self)
-        except OSError as error:
-            raise OutOfResources(f"DIMSE cannot listen on {address}: {error.strerror}.") from error
-        self._server = server
+        processes = self._settings.dimse_processes
+        self._server = GatewayServer(
+            listener,
+            self._settings.aet.strip(),
+            self,
+            most_associations=math.ceil(self._settings.dimse_associations / processes),
+            is_shared=processes > 1,
+        )
         self._watch = asyncio.create_task(self._commit_quiet())
-        server.start()
-        return Address(address.host, int(server.server_address[1]))
+        self._server.start()
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Accept no more, let associations finish what they have, and commit it.

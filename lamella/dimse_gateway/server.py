@@ -1,4 +1,8 @@
-"""Accepts connections and makes an association of each."""
+"""Accepts connections and makes an association of each.
+
+Several processes may accept on one listening socket. The one that has the fewest associations
+is the quickest to take the next: each waits a moment longer for every association it has.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,54 @@ import logging
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AddressInformation, AssociationServer, RequestHandler
+from pynetdicom.transport import AssociationServer, RequestHandler
 
 from lamella.dimse_gateway.association import GatewayAssociation, House
 from lamella.dimse_gateway.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES, GatewaySocket
+from lamella.errors import OutOfResources
+from lamella.settings import Address
 
 LOGGER = logging.getLogger(__name__)
 
-MAXIMUM_ASSOCIATIONS = 100
-MAXIMUM_CONNECTIONS = 150  # some of them are on their way in or out
+BACKLOG = 128
+CONNECTIONS_IN_TRANSIT = 50  # more than associations: some are on their way in or out
+YIELD_S = 0.001  # how much longer to leave a connection to others, by association
+FULL_YIELD_S = 0.1  # the same if it would have to be rejected here
 NETWORK_TIMEOUT_S = 60.0
 ACSE_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.1
 
 
-def make_application_entity(ae_title: str) -> AE:
+def listen(address: Address) -> socket.socket:
+    """Bind and listen.
+
+    Raises:
+        OutOfResources: The address is taken or cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OutOfResources(f"DIMSE cannot listen on {address}: {error.strerror}.") from error
+    return listener
+
+
+def make_application_entity(ae_title: str, most_associations: int) -> AE:
     """Return the application entity whose limits all associations share."""
     entity = AE(ae_title=ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.maximum_associations = MAXIMUM_ASSOCIATIONS
+    entity.maximum_associations = most_associations
     entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = ACSE_TIMEOUT_S
     entity.dimse_timeout = NETWORK_TIMEOUT_S
@@ -60,20 +87,36 @@ class _Connection(RequestHandler):  # type: ignore[misc]
 
 
 class GatewayServer(AssociationServer):  # type: ignore[misc]
-    """Listens, in a thread of its own.
+    """Accepts, in a thread of its own.
 
-    Raises:
-        OSError: The address cannot be bound.
+    Args:
+        listener: Listens already; closed when this stops.
+        ae_title: Ours.
+        house: The gateway.
+        most_associations: How many there may be; more are rejected.
+        is_shared: Whether other processes accept on the same socket.
     """
 
-    request_queue_size = 128
-
-    def __init__(self, host: str, port: int, ae_title: str, house: House) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        ae_title: str,
+        house: House,
+        *,
+        most_associations: int,
+        is_shared: bool,
+    ) -> None:
         self.house = house
-        entity = make_application_entity(ae_title)
-        address = AddressInformation.from_addr_port(host, port).as_tuple
+        self._listener = listener
+        self._most_associations = most_associations
+        self._is_shared = is_shared
+        entity = make_application_entity(ae_title, most_associations)
         super().__init__(
-            entity, address, ae_title, entity.supported_contexts, request_handler=_Connection
+            entity,
+            listener.getsockname(),
+            ae_title,
+            entity.supported_contexts,
+            request_handler=_Connection,
         )
         entity._servers.append(self)
         self._thread = threading.Thread(
@@ -95,9 +138,34 @@ class GatewayServer(AssociationServer):  # type: ignore[misc]
         self.shutdown()
         self._thread.join()
 
+    def server_bind(self) -> None:
+        """Take the socket that is bound, in place of the one made here."""
+        self.socket.close()
+        self.socket: socket.socket = self._listener
+        self.socket.setblocking(False)  # another process may be first to accept
+
+    def server_activate(self) -> None:
+        """Listen: that it does."""
+
+    def server_close(self) -> None:
+        """Close our hold of the socket; a shutdown would end it for other processes too."""
+        self.socket.close()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, unless a process with fewer associations does.
+
+        Raises:
+            BlockingIOError: One did.
+        """
+        if self._is_shared:
+            count = len(self.associations)
+            time.sleep(YIELD_S * count if count < self._most_associations else FULL_YIELD_S)
+        request: tuple[socket.socket, Any] = self.socket.accept()
+        return request
+
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Turn away connections that are too many to serve."""
-        return len(self.associations) < MAXIMUM_CONNECTIONS
+        return len(self.associations) < self._most_associations + CONNECTIONS_IN_TRANSIT
 
     def service_actions(self) -> None:
         """Leave garbage to its collector: a full collection here would stop the whole server."""

@@ -200,10 +200,17 @@ def _replaces_new(
 
 
 def list_abandoned(connection: sa.Connection, node_id: str | None) -> list[str]:
-    """Return sessions whose lease ran out, and all that this node's last run left."""
-    mine = session.c.owner == node_id if node_id is not None else sa.false()
-    late = session.c.lease_us < read_clock_us(connection)
-    query = sa.select(session.c.id).where(sa.or_(late, mine)).order_by(session.c.lease_us)
+    """Return sessions whose lease ran out, and all that this node left.
+
+    Args:
+        node_id: Of a server, whose processes' sessions are its own, or of one of its processes;
+            None for neither.
+    """
+    left = session.c.lease_us < read_clock_us(connection)
+    if node_id is not None:
+        of_its_processes = session.c.owner.startswith(f"{node_id}/", autoescape=True)
+        left = sa.or_(left, session.c.owner == node_id, of_its_processes)
+    query = sa.select(session.c.id).where(left).order_by(session.c.lease_us)
     return list(connection.execute(query).scalars())
 
 

@@ -52,7 +52,7 @@ async def get_readiness(request: AnyRequest) -> Response[dict[str, str]]:
 def get_metrics(request: AnyRequest) -> Response[bytes]:
     """Give counters to Prometheus; those of all processes together."""
     registry = REGISTRY
-    if services_of(request).settings.workers > 1:
+    if not services_of(request).settings.is_single_process:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lamella.archive.installation import open_archive
 from lamella.dimse_gateway.gateway import Gateway
+from lamella.dimse_gateway.server import listen
 from lamella.settings import Settings
 from lamella.vcs.conflicts import list_conflicts
 from lamella.vcs.datasets import ensure_default
@@ -86,9 +87,11 @@ async def open_door(folder: Path, **options: Any) -> AsyncIterator[Door]:
     await archive.database.write(ensure_default)
     repository = Repository(archive)
     gateway = Gateway(repository, settings, asyncio.get_running_loop(), **gateway_options)
-    address = await gateway.start()
+    assert settings.dimse_address is not None
+    listener = listen(settings.dimse_address)
+    await gateway.start(listener)
     try:
-        yield Door(gateway, repository, address.port)
+        yield Door(gateway, repository, listener.getsockname()[1])
     finally:
         await gateway.stop(timeout_s=2)
         await archive.close()

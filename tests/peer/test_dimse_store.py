@@ -27,7 +27,7 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
-from lamella.dimse_gateway import depot, server
+from lamella.dimse_gateway import depot
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.association import GatewayAssociation
 from lamella.vcs.history import load_commit
@@ -578,12 +578,9 @@ async def test_no_patient_values_are_logged(door: Door, caplog: pytest.LogCaptur
     assert PATIENT_NAME not in caplog.text
 
 
-async def test_associations_beyond_the_limit_are_rejected_for_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "MAXIMUM_ASSOCIATIONS", 2)
+async def test_associations_beyond_the_limit_are_rejected_for_now(tmp_path: Path) -> None:
     async with (
-        open_door(tmp_path / "data") as door,
+        open_door(tmp_path / "data", dimse_associations=2) as door,
         associate(door) as first,
         associate(door) as second,
         associate(door) as third,

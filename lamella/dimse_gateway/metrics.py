@@ -1,0 +1,20 @@
+"""What the DIMSE door counts, for `/metrics`."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+ASSOCIATIONS = Gauge(
+    "lamella_dimse_associations",
+    "Associations that there are now, by process where there are several",
+    multiprocess_mode="liveall",
+)
+ADMISSIONS = Counter(
+    "lamella_dimse_admissions", "Requests for an association, by outcome", ["outcome"]
+)
+STORES = Counter("lamella_dimse_stores", "C-STORE requests, by status", ["status"])
+STORE_SECONDS = Histogram(
+    "lamella_dimse_store_seconds",
+    "From the end of an instance's data set to its answer, in seconds",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+)
