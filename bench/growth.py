@@ -11,18 +11,20 @@ import sqlalchemy as sa
 
 from bench.workload import Slice, TinyStudy, list_tiny_studies, make_tiny
 from lamella.archive.catalog import series_row, study_row
+from lamella.archive.database import metadata
 from lamella.archive.installation import open_archive
 from lamella.archive.instances import Intake
-from lamella.archive.tables import instance, location
 from lamella.settings import Settings
 from lamella.vcs.commits import commit_session
 from lamella.vcs.datasets import create_dataset, ensure_default
 from lamella.vcs.refs import find_dataset
 from lamella.vcs.repository import Repository
 from lamella.vcs.staging import Session, stage
-from lamella.vcs.tables import commit, node, place, staged, visible_set
+from lamella.vcs.tables import node, visible_set
 
-SERIES_LENGTH = 10
+TREE = (node,)
+CATALOG = (study_row, series_row, visible_set)
+"""Tables of which a commit should write little, whatever came before it."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,28 @@ class Store:
         return Cost(ended - staged_at, ended - begun, made.commit_id)
 
     async def count(self) -> dict[str, int]:
-        """Return rows by table, and bytes of nodes and visible sets."""
+        """Return rows by table, and bytes of what history is made of."""
         return await self.repository.archive.database.read(count_rows)
 
 
 def count_rows(connection: sa.Connection) -> dict[str, int]:
-    """Return rows by table, and bytes of nodes and visible sets."""
-    tables = (instance, location, commit, node, study_row, series_row, visible_set, place, staged)
+    """Return rows by table, and bytes of what history is made of (as `node bytes`, …)."""
     counts = {
         table.name: int(
             connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
         )
-        for table in tables
+        for table in metadata.sorted_tables
     }
-    for table in (node, visible_set):
-        total = sa.select(sa.func.coalesce(sa.func.sum(sa.func.length(table.c.data)), 0))
-        counts[f"{table.name} bytes"] = int(connection.execute(total).scalar_one())
+    for table in (*TREE, *CATALOG):
+        lengths = " + ".join(measure_column(column.name) for column in table.columns)
+        query = f"SELECT coalesce(sum({lengths}), 0) FROM {table.name}"
+        counts[f"{table.name} bytes"] = int(connection.exec_driver_sql(query).scalar_one())
     return counts
+
+
+def measure_column(name: str) -> str:
+    """Return SQL for the bytes that a column takes."""
+    return f"coalesce(length(CAST({name} AS BLOB)), 0)"
 
 
 def generate_commits(

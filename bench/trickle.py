@@ -13,15 +13,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench.client import build_get, run_load
-from bench.growth import Store
+from bench.growth import CATALOG, TREE, Store, measure_column
 from bench.servers import Lamella
 from bench.workload import Slice, list_tiny_studies, make_tiny
-from lamella.archive.catalog import series_row, study_row
-from lamella.vcs.tables import node, visible_set
 
 STUDY = 6_000_000
-_TREE = (node,)
-_CATALOG = (study_row, series_row, visible_set)
 
 
 def measure_trickle(folder: Path, stores: int, rounds: int) -> list[str]:
@@ -111,12 +107,9 @@ def _measure_searches(server: Lamella, rounds: int) -> list[str]:
 def _watch(connection: sa.Connection) -> None:
     _unwatch(connection)
     connection.exec_driver_sql("CREATE TABLE bench_written (kind INTEGER, bytes INTEGER)")
-    for kind, tables in enumerate((_TREE, _CATALOG)):
+    for kind, tables in enumerate((TREE, CATALOG)):
         for table in tables:
-            columns = " + ".join(
-                f'coalesce(length(CAST(NEW."{column.name}" AS BLOB)), 0)'
-                for column in table.columns
-            )
+            columns = " + ".join(measure_column(f"NEW.{column.name}") for column in table.columns)
             connection.exec_driver_sql(
                 f"CREATE TRIGGER bench_{table.name} AFTER INSERT ON {table.name} BEGIN "
                 f"INSERT INTO bench_written VALUES ({kind}, {columns}); END"
@@ -124,13 +117,13 @@ def _watch(connection: sa.Connection) -> None:
 
 
 def _unwatch(connection: sa.Connection) -> None:
-    for table in (*_TREE, *_CATALOG):
+    for table in (*TREE, *CATALOG):
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS bench_{table.name}")
     connection.exec_driver_sql("DROP TABLE IF EXISTS bench_written")
 
 
 def _read_watch(connection: sa.Connection) -> tuple[int, int]:
     query = "SELECT kind, sum(bytes) FROM bench_written GROUP BY kind"
-    found: dict[int, int] = dict(connection.exec_driver_sql(query).tuples().all())
+    found = {row[0]: row[1] for row in connection.exec_driver_sql(query)}
     connection.exec_driver_sql("DELETE FROM bench_written")
     return int(found.get(0, 0)), int(found.get(1, 0))
