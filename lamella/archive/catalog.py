@@ -37,6 +37,7 @@ from lamella.archive.levels import (
 )
 from lamella.archive.matching import Attributes, read_values
 from lamella.archive.person_name import fold, split_groups
+from lamella.archive.statements import Statement, insert_into
 from lamella.archive.tables import BigId, Digest
 from lamella.archive.temporal import bound_time, normalize_date
 from lamella.errors import InvalidInstance
@@ -100,6 +101,22 @@ series_row = sa.Table(
     sa.UniqueConstraint("dataset_id", "series_uid", "digest", name="uq_series_row_digest"),
     sa.Index("ix_series_row_order", "dataset_id", "study_uid", "sort_key", "row_id"),
 )
+
+
+def _prepare_find(table: sa.Table, uid: sa.Column[str]) -> Statement:
+    return Statement(
+        sa.select(table.c.row_id).where(
+            table.c.dataset_id == sa.bindparam("dataset_id"),
+            uid == sa.bindparam("uid"),
+            table.c.digest == sa.bindparam("digest"),
+        )
+    )
+
+
+_FIND_STUDY = _prepare_find(study_row, study_row.c.study_uid)
+_FIND_SERIES = _prepare_find(series_row, series_row.c.series_uid)
+_INSERT_STUDY = insert_into(study_row)
+_INSERT_SERIES = insert_into(series_row)
 
 
 def study_attributes(
@@ -175,8 +192,12 @@ def intern_study(
         InvalidInstance: The attributes have no Study Instance UID.
     """
     values = make_study_values(attributes)
-    identity = study_row.c.study_uid == values["study_uid"]
-    return _intern(conn, study_row, dataset_id, identity, values, allocate)
+    known = {"dataset_id": dataset_id, "uid": values["study_uid"], "digest": values["digest"]}
+    row_id = _FIND_STUDY.fetch_value(conn, known)
+    if row_id is None:
+        row_id = allocate()
+        _INSERT_STUDY.run(conn, {"dataset_id": dataset_id, "row_id": row_id, **values})
+    return int(row_id)
 
 
 def intern_series(
@@ -193,8 +214,12 @@ def intern_series(
         InvalidInstance: The attributes have no Series or no Study Instance UID.
     """
     values = make_series_values(attributes)
-    identity = series_row.c.series_uid == values["series_uid"]
-    return _intern(conn, series_row, dataset_id, identity, values, allocate)
+    known = {"dataset_id": dataset_id, "uid": values["series_uid"], "digest": values["digest"]}
+    row_id = _FIND_SERIES.fetch_value(conn, known)
+    if row_id is None:
+        row_id = allocate()
+        _INSERT_SERIES.run(conn, {"dataset_id": dataset_id, "row_id": row_id, **values})
+    return int(row_id)
 
 
 def make_study_values(attributes: Attributes) -> dict[str, Any]:
@@ -227,26 +252,6 @@ def decode_attributes(data: bytes) -> dict[str, Any]:
     """Return the DICOM JSON that a row's `attributes` column holds."""
     decoded: dict[str, Any] = msgspec.json.decode(data)
     return decoded
-
-
-def _intern(
-    conn: sa.Connection,
-    table: sa.Table,
-    dataset_id: int,
-    identity: sa.ColumnElement[bool],
-    values: Mapping[str, Any],
-    allocate: Callable[[], int],
-) -> int:
-    known = conn.scalar(
-        sa.select(table.c.row_id).where(
-            table.c.dataset_id == dataset_id, identity, table.c.digest == values["digest"]
-        )
-    )
-    if known is not None:
-        return int(known)
-    row_id = allocate()
-    conn.execute(table.insert(), {"dataset_id": dataset_id, "row_id": row_id, **values})
-    return row_id
 
 
 def _require(attributes: Attributes, tag: str, name: str) -> str:

@@ -24,6 +24,7 @@ from lamella.archive.installation import Archive
 from lamella.archive.packs.store import name_pack
 from lamella.archive.source import ByteSource, MemorySource
 from lamella.archive.spool import Spool
+from lamella.archive.statements import Statement, insert_into
 from lamella.archive.tables import derived, instance, location, pack
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import insert_missing, split_batches
@@ -34,16 +35,18 @@ BUFFER_BYTES = 1 << 20
 PACK_BYTES = 64 << 20  # a longer unit makes several packs, so that gc can free parts of it
 
 
-_FIND_KNOWN = sa.select(location.c.digest).where(
-    location.c.digest.in_(sa.bindparam("digests", expanding=True))
+_FIND_KNOWN = Statement(
+    sa.select(location.c.digest).where(
+        location.c.digest.in_(sa.bindparam("digests", expanding=True))
+    )
 )
-_TOUCH = (
+_TOUCH = Statement(
     sa.update(location)
     .where(location.c.digest.in_(sa.bindparam("digests", expanding=True)))
     .values(used_us=sa.bindparam("now"))
     .returning(location.c.digest)
 )
-_INSERT_PACK = sa.insert(pack)
+_INSERT_PACK = insert_into(pack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,11 @@ class _NewBlob:
 def key_of(segments: Sequence[tuple[bytes, int]]) -> bytes:
     """Return the key of an instance that consists of these (digest, length) segments."""
     return hashlib.sha256(msgspec.msgpack.encode(list(segments))).digest()
+
+
+def encode_segments(segments: Sequence[Segment]) -> bytes:
+    """Return an instance's segments as its row holds them."""
+    return msgspec.msgpack.encode([(segment.digest, segment.length) for segment in segments])
 
 
 class Intake:
@@ -225,10 +233,7 @@ class Intake:
         ids: dict[str, int] = {}
         for name, size in self._packs.items():
             values = {"name": name, "size_bytes": size, "created_us": now_us}
-            result = connection.execute(_INSERT_PACK, values)
-            primary_key = result.inserted_primary_key
-            assert primary_key is not None
-            ids[name] = primary_key[0]
+            ids[name] = _INSERT_PACK.run_for_id(connection, values)
         rows = [
             {
                 "digest": blob.digest,
@@ -246,14 +251,14 @@ def find_known(connection: sa.Connection, digests: Sequence[bytes]) -> set[bytes
     """Return those digests that have a location."""
     known: set[bytes] = set()
     for batch in split_batches(digests):
-        known.update(connection.execute(_FIND_KNOWN, {"digests": batch}).scalars())
+        known.update(_FIND_KNOWN.fetch_values(connection, {"digests": batch}))
     return known
 
 
 def _touch(connection: sa.Connection, digests: Sequence[bytes], now_us: int) -> None:
     """Mark blobs as used now, which keeps gc away from them; all must still be there."""
     for batch in split_batches(digests):
-        touched = connection.execute(_TOUCH, {"digests": batch, "now": now_us}).all()
+        touched = _TOUCH.fetch_all(connection, {"digests": batch, "now": now_us})
         if len(touched) != len(batch):
             raise OutOfResources("Stored bytes were collected meanwhile: send again.")
 
@@ -262,7 +267,6 @@ def make_instance_row(
     dataset_id: int, key: bytes, facts: InstanceFacts, now_us: int
 ) -> dict[str, object]:
     """Return the row of `instance` for these facts."""
-    segments = [(segment.digest, segment.length) for segment in facts.segments]
     return {
         "dataset_id": dataset_id,
         "key": key,
@@ -276,7 +280,7 @@ def make_instance_row(
         "issuer_of_patient_id": facts.issuer_of_patient_id,
         "content_digest": facts.content_digest,
         "bulk_digest": facts.bulk_digest,
-        "segments": msgspec.msgpack.encode(segments),
+        "segments": encode_segments(facts.segments),
         "created_us": now_us,
     }
 

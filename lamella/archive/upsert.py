@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+
+from lamella.archive.statements import MissingInsert
 
 T = TypeVar("T")
 BATCH = 400  # SQLite and PostgreSQL both take this many parameters in one IN list
@@ -16,17 +17,11 @@ BATCH = 400  # SQLite and PostgreSQL both take this many parameters in one IN li
 def insert_missing(
     connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Insert rows; those whose key is taken are left as they are."""
-    if not rows:
-        return
-    connection.execute(_build_insert(connection.dialect.name, table), list(rows))
+    """Insert rows, which name all columns; those whose key is taken are left as they are."""
+    _prepare_insert(table).run_many(connection, rows)
 
 
-@lru_cache(maxsize=64)
-def _build_insert(dialect: str, table: sa.Table) -> Any:
-    if dialect == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+_prepare_insert = lru_cache(maxsize=64)(MissingInsert)
 
 
 def split_batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
 from lamella.archive.search import Visible
+from lamella.archive.statements import Statement
 from lamella.archive.tables import dataset, instance
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import RefMoved, RevisionNotFound
@@ -37,7 +38,6 @@ from lamella.vcs.staging import (
     drop_session,
     keep_intake,
     queue_conflict,
-    stage_received,
 )
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place, session, staged
@@ -47,15 +47,20 @@ from lamella.vcs.visible import load_visible, save_delta
 COMMITTER = "lamella"
 
 
-_READ_STAGED = (
+_READ_STAGED = Statement(
     sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
     .where(staged.c.session_id == sa.bindparam("session_id"))
     .order_by(staged.c.id)
 )
-_SAVE_ROW_IDS = (
+_SAVE_ROW_IDS = Statement(
     sa.update(dataset)
     .where(dataset.c.id == sa.bindparam("of_dataset"))
     .values(next_row_id=sa.bindparam("next"))
+)
+_READ_CREATED = Statement(
+    sa.select(instance.c.created_us).where(
+        instance.c.dataset_id == sa.bindparam("dataset_id"), instance.c.key == sa.bindparam("key")
+    )
 )
 
 
@@ -119,11 +124,26 @@ async def commit_intake(
         OutOfResources: No room; nothing is kept.
     """
 
-    def record(connection: sa.Connection) -> Committed:
-        stage_received(connection, repository, work, intake, received)
-        return commit_staged(connection, repository, work)
+    return await keep_intake(
+        repository, intake, lambda c: commit_received(c, repository, work, intake, received)
+    )
 
-    return await keep_intake(repository, intake, record)
+
+def commit_received(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    intake: Intake,
+    received: Sequence[Received],
+) -> Committed:
+    """Commit what an intake has made durable, in the caller's transaction.
+
+    Nothing is staged: no other transaction could see it, nor a crash leave it behind.
+    """
+    intake.record(connection, work.dataset.id, read_clock_us(connection))
+    stored = [StoredInstance.from_facts(item.key, item.facts) for item in received]
+    owner, start = _lock_branch(connection, work)
+    return _commit_all(connection, repository, work, owner, start, [(s.names, s) for s in stored])
 
 
 def commit_staged(connection: sa.Connection, repository: Repository, work: Session) -> Committed:
@@ -132,12 +152,35 @@ def commit_staged(connection: sa.Connection, repository: Repository, work: Sessi
     It becomes one commit or none; more only if the session replaces an instance that it brought
     itself: the version that is replaced is acknowledged, so a commit of its own keeps it.
     """
-    owner = lock_dataset(connection, work.dataset.id)
-    start = load_commit(connection, owner.id, read_head(connection, owner.id, work.branch))
-    if work.expected_head is not None and work.expected_head != start.id:
-        raise RefMoved(f"The head of {work.branch!r} is {start.id.hex()}.")
-    rows = deque(_load_staged(connection, work))
+    owner, start = _lock_branch(connection, work)
+    rows = _load_staged(connection, work)
     drop_session(connection, work.id)
+    return _commit_all(connection, repository, work, owner, start, rows)
+
+
+def _lock_branch(connection: sa.Connection, work: Session) -> tuple[DatasetRow, StoredCommit]:
+    """Lock the dataset; return its row and the branch's head.
+
+    Raises:
+        RefMoved: The head is not the one that the sender expected.
+        RevisionNotFound: The branch is gone.
+    """
+    owner = lock_dataset(connection, work.dataset.id)
+    head = load_commit(connection, owner.id, read_head(connection, owner.id, work.branch))
+    if work.expected_head is not None and work.expected_head != head.id:
+        raise RefMoved(f"The head of {work.branch!r} is {head.id.hex()}.")
+    return owner, head
+
+
+def _commit_all(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    owner: DatasetRow,
+    start: StoredCommit,
+    staged_rows: Sequence[StagedRow],
+) -> Committed:
+    rows = deque(staged_rows)
     head, outcomes = start, list[Outcome]()
     while rows:
         head = _commit_rows(connection, repository, work, owner, start, head, rows, outcomes)
@@ -184,16 +227,14 @@ def _replaces_new(
     replaced = None if stored is None else judge.find_replaced(stored)
     if replaced is None:
         return False
-    query = sa.select(instance.c.created_us).where(
-        instance.c.dataset_id == dataset_id, instance.c.key == replaced.key
-    )
-    if connection.execute(query).scalar_one() > start.commit.time_us:
+    names = {"dataset_id": dataset_id, "key": replaced.key}
+    if _READ_CREATED.fetch_value(connection, names) > start.commit.time_us:
         return True
     if not find_places(connection, dataset_id, replaced.sop_uid):
         return True
-    names = (replaced.study_uid, replaced.series_uid, replaced.sop_uid)
+    here = (replaced.study_uid, replaced.series_uid, replaced.sop_uid)
     for earlier in walk_first_parents(connection, dataset_id, start.id):
-        entry = repository.tree(connection, dataset_id, earlier.commit.tree).entry(*names)
+        entry = repository.tree(connection, dataset_id, earlier.commit.tree).entry(*here)
         if entry is not None and key_of_entry(entry) == replaced.key:
             return False
     return True
@@ -258,7 +299,7 @@ def _queue_stranded(connection: sa.Connection, work: Session) -> None:
 def _read_staged(
     connection: sa.Connection, session_id: str
 ) -> Sequence[tuple[InstanceKey, bytes | None]]:
-    rows = connection.execute(_READ_STAGED, {"session_id": session_id})
+    rows = _READ_STAGED.fetch_all(connection, {"session_id": session_id})
     return [((row[0], row[1], row[2]), row[3]) for row in rows]
 
 
@@ -328,7 +369,7 @@ def _write_rows(
     keeper = RowKeeper(connection, owner.id, allocator, base)
     delta = keeper.follow(Tree(nodes, head.commit.tree), Tree(nodes, root))
     if allocator.next != owner.next_row_id:
-        connection.execute(_SAVE_ROW_IDS, {"of_dataset": owner.id, "next": allocator.next})
+        _SAVE_ROW_IDS.run(connection, {"of_dataset": owner.id, "next": allocator.next})
     if not delta:
         return head.visible_id, base
     visible_id = save_delta(connection, owner.id, head.visible_id, base, delta)

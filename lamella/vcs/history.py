@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from lamella.archive.statements import Statement
 from lamella.archive.upsert import insert_missing
 from lamella.errors import IntegrityError, RevisionNotFound
 from lamella.vcs.commit_object import Commit, compute_commit_id, decode_commit, encode_commit
 from lamella.vcs.nodes import MemoryNodes, compress
 from lamella.vcs.tables import commit, node
 
-_LOAD = sa.select(commit.c.data, commit.c.generation, commit.c.visible_id).where(
-    commit.c.dataset_id == sa.bindparam("dataset_id"), commit.c.id == sa.bindparam("commit_id")
+_LOAD = Statement(
+    sa.select(commit.c.data, commit.c.generation, commit.c.visible_id).where(
+        commit.c.dataset_id == sa.bindparam("dataset_id"), commit.c.id == sa.bindparam("commit_id")
+    )
 )
 
 
@@ -45,7 +48,7 @@ def load_commit(connection: sa.Connection, dataset_id: int, commit_id: bytes) ->
         IntegrityError: Its bytes are not what its id says.
     """
     names = {"dataset_id": dataset_id, "commit_id": commit_id}
-    row = connection.execute(_LOAD, names).one_or_none()
+    row = _LOAD.fetch_row(connection, names)
     if row is None:
         raise RevisionNotFound(f"There is no commit {commit_id.hex()} here.")
     data, generation, visible_id = row

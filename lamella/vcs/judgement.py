@@ -16,11 +16,12 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from lamella.archive.statements import Statement
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place
 from lamella.vcs.tree import Entry, InstanceKey, Tree
 
-_FIND_PLACES = (
+_FIND_PLACES = Statement(
     sa.select(place.c.study_uid, place.c.series_uid)
     .where(
         place.c.dataset_id == sa.bindparam("dataset_id"),
@@ -172,5 +173,5 @@ class Judge:
 
 def find_places(connection: sa.Connection, dataset_id: int, sop_uid: str) -> list[tuple[str, str]]:
     """Return where an instance is or ever was: (study, series); verify them in a view."""
-    found = connection.execute(_FIND_PLACES, {"dataset_id": dataset_id, "sop_uid": sop_uid})
-    return [(study_uid, series_uid) for study_uid, series_uid in found]
+    names = {"dataset_id": dataset_id, "sop_uid": sop_uid}
+    return [(row[0], row[1]) for row in _FIND_PLACES.fetch_all(connection, names)]

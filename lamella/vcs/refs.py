@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
+from lamella.archive.statements import Statement, insert_into
 from lamella.archive.tables import dataset
 from lamella.errors import (
     AlreadyExists,
@@ -34,24 +35,30 @@ COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _RESERVED = frozenset({"studies", "series", "instances", "wado", "HEAD"})
 
 
-_FIND_DATASET = sa.select(
+_SELECT_DATASET = sa.select(
     dataset.c.id,
     dataset.c.name,
     dataset.c.default_branch,
     dataset.c.duplicates,
     dataset.c.next_row_id,
     dataset.c.created_us,
-).where(dataset.c.name == sa.bindparam("name"))
+)
+_FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 # NO KEY UPDATE: rows that refer to the dataset are inserted before its lock is taken, and the
 # share lock that they take on it must not stand in each other's way
-_LOCK_DATASET = _FIND_DATASET.with_for_update(key_share=True)
-_NAME_DATASET = sa.select(dataset.c.name).where(dataset.c.id == sa.bindparam("dataset_id"))
-_FIND_REF = sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
-    ref.c.dataset_id == sa.bindparam("dataset_id"),
-    ref.c.kind == sa.bindparam("kind"),
-    ref.c.name == sa.bindparam("name"),
+_LOCK_DATASET = Statement(
+    _SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")).with_for_update(
+        key_share=True
+    )
 )
-_MOVE_BRANCH = (
+_FIND_REF = Statement(
+    sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
+        ref.c.dataset_id == sa.bindparam("dataset_id"),
+        ref.c.kind == sa.bindparam("kind"),
+        ref.c.name == sa.bindparam("name"),
+    )
+)
+_MOVE_BRANCH = Statement(
     sa.update(ref)
     .where(
         ref.c.dataset_id == sa.bindparam("of_dataset"),
@@ -61,11 +68,13 @@ _MOVE_BRANCH = (
     )
     .values(commit_id=sa.bindparam("new"))
 )
-_READ_LAST_MOVE = sa.select(sa.func.max(reflog.c.time_us)).where(
-    reflog.c.dataset_id == sa.bindparam("dataset_id"),
-    reflog.c.branch == sa.bindparam("branch"),
+_READ_LAST_MOVE = Statement(
+    sa.select(sa.func.max(reflog.c.time_us)).where(
+        reflog.c.dataset_id == sa.bindparam("dataset_id"),
+        reflog.c.branch == sa.bindparam("branch"),
+    )
 )
-_INSERT_MOVE = sa.insert(reflog)
+_INSERT_MOVE = insert_into(reflog)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +113,13 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-def find_dataset(connection: sa.Connection, name: str, *, lock: bool = False) -> DatasetRow:
-    """Return a dataset by name; with `lock`, its row is locked until the transaction ends.
+def find_dataset(connection: sa.Connection, name: str) -> DatasetRow:
+    """Return a dataset by name.
 
     Raises:
         RevisionNotFound: There is none of that name.
     """
-    query = _LOCK_DATASET if lock else _FIND_DATASET
-    row = connection.execute(query, {"name": name}).one_or_none()
+    row = _FIND_DATASET.fetch_row(connection, {"name": name})
     if row is None:
         raise RevisionNotFound(f"There is no dataset {name!r}.")
     return DatasetRow(*row)
@@ -123,10 +131,10 @@ def lock_dataset(connection: sa.Connection, dataset_id: int) -> DatasetRow:
     Raises:
         RevisionNotFound: It was deleted meanwhile.
     """
-    name = connection.execute(_NAME_DATASET, {"dataset_id": dataset_id}).scalar_one_or_none()
-    if name is None:
+    row = _LOCK_DATASET.fetch_row(connection, {"dataset_id": dataset_id})
+    if row is None:
         raise RevisionNotFound("The dataset was deleted.")
-    return find_dataset(connection, name, lock=True)
+    return DatasetRow(*row)
 
 
 def list_datasets(connection: sa.Connection) -> list[DatasetRow]:
@@ -138,7 +146,7 @@ def list_datasets(connection: sa.Connection) -> list[DatasetRow]:
 def find_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str) -> Ref | None:
     """Return a branch or tag, or None."""
     names = {"dataset_id": dataset_id, "kind": kind, "name": name}
-    row = connection.execute(_FIND_REF, names).one_or_none()
+    row = _FIND_REF.fetch_row(connection, names)
     return None if row is None else Ref(*row)
 
 
@@ -234,7 +242,7 @@ def move_branch(
         RefMoved: The branch is not at `old` any more.
     """
     names = {"of_dataset": dataset_id, "branch": branch, "old": old, "new": new}
-    if connection.execute(_MOVE_BRANCH, names).rowcount != 1:
+    if _MOVE_BRANCH.run(connection, names) != 1:
         raise RefMoved(f"Branch {branch!r} moved meanwhile.")
     log_move(connection, dataset_id, branch, old, new, action, time_us)
 
@@ -261,13 +269,13 @@ def log_move(
         "new": new,
         "action": action,
     }
-    connection.execute(_INSERT_MOVE, row)
+    _INSERT_MOVE.run(connection, row)
 
 
 def next_log_time(connection: sa.Connection, dataset_id: int, branch: str) -> int:
     """Return max(database clock, the branch's last move + 1 µs)."""
     names = {"dataset_id": dataset_id, "branch": branch}
-    last = connection.execute(_READ_LAST_MOVE, names).scalar_one()
+    last = _READ_LAST_MOVE.fetch_value(connection, names)
     return max(read_clock_us(connection), (last or 0) + 1)
 
 

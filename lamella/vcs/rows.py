@@ -24,20 +24,23 @@ from lamella.archive.catalog import (
 )
 from lamella.archive.levels import MODALITY
 from lamella.archive.search import Visible
+from lamella.archive.statements import Statement
 from lamella.errors import IntegrityError
 from lamella.vcs.stored import key_of_entry, load_documents
 from lamella.vcs.tree import SeriesChange, StudyChange, Subtree, Tree
 from lamella.vcs.visible import RowDelta
 
-_READ_SERIES_ROWS = sa.select(
-    series_row.c.row_id, series_row.c.series_uid, series_row.c.modality
-).where(
-    series_row.c.dataset_id == sa.bindparam("dataset_id"),
-    series_row.c.study_uid == sa.bindparam("study_uid"),
+_READ_SERIES_ROWS = Statement(
+    sa.select(series_row.c.row_id, series_row.c.series_uid, series_row.c.modality).where(
+        series_row.c.dataset_id == sa.bindparam("dataset_id"),
+        series_row.c.study_uid == sa.bindparam("study_uid"),
+    )
 )
-_READ_STUDY_ROWS = sa.select(study_row.c.row_id).where(
-    study_row.c.dataset_id == sa.bindparam("dataset_id"),
-    study_row.c.study_uid == sa.bindparam("study_uid"),
+_READ_STUDY_ROWS = Statement(
+    sa.select(study_row.c.row_id).where(
+        study_row.c.dataset_id == sa.bindparam("dataset_id"),
+        study_row.c.study_uid == sa.bindparam("study_uid"),
+    )
 )
 
 
@@ -147,13 +150,13 @@ class RowKeeper:
         names = {"dataset_id": self._dataset_id, "study_uid": study_uid}
         return {
             series_uid: (row_id, modality)
-            for row_id, series_uid, modality in self._connection.execute(_READ_SERIES_ROWS, names)
+            for row_id, series_uid, modality in _READ_SERIES_ROWS.fetch_all(self._connection, names)
             if row_id in self._visible.series
         }
 
     def _read_study_row(self, study_uid: str) -> int | None:
         names = {"dataset_id": self._dataset_id, "study_uid": study_uid}
-        for row_id in self._connection.execute(_READ_STUDY_ROWS, names).scalars():
+        for row_id in _READ_STUDY_ROWS.fetch_values(self._connection, names):
             if row_id in self._visible.studies:
                 return int(row_id)
         return None

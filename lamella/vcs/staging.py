@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
+from lamella.archive.statements import Statement, insert_into
 from lamella.archive.upsert import insert_missing
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import Judge, Judgement, Verdict
@@ -30,10 +31,12 @@ T = TypeVar("T")
 LEASE_US = 60_000_000
 
 
-_COUNT_STAGED = sa.select(sa.func.count()).where(staged.c.session_id == sa.bindparam("session_id"))
-_DROP_STAGED = sa.delete(staged).where(staged.c.session_id == sa.bindparam("of_session"))
-_DROP_SESSION = sa.delete(session).where(session.c.id == sa.bindparam("of_session"))
-_READ_SAME_UID = (
+_COUNT_STAGED = Statement(
+    sa.select(sa.func.count()).where(staged.c.session_id == sa.bindparam("session_id"))
+)
+_DROP_STAGED = Statement(sa.delete(staged).where(staged.c.session_id == sa.bindparam("of_session")))
+_DROP_SESSION = Statement(sa.delete(session).where(session.c.id == sa.bindparam("of_session")))
+_READ_SAME_UID = Statement(
     sa.select(staged.c.key)
     .where(
         staged.c.dataset_id == sa.bindparam("dataset_id"),
@@ -43,7 +46,7 @@ _READ_SAME_UID = (
     )
     .order_by(staged.c.id)
 )
-_READ_SAME_STUDY = (
+_READ_SAME_STUDY = Statement(
     sa.select(staged.c.key)
     .where(
         staged.c.dataset_id == sa.bindparam("dataset_id"),
@@ -54,13 +57,13 @@ _READ_SAME_STUDY = (
     .order_by(staged.c.id)
     .limit(1)
 )
-_RENEW_LEASE = (
+_RENEW_LEASE = Statement(
     sa.update(session)
     .where(session.c.id == sa.bindparam("of_session"))
     .values(lease_us=sa.bindparam("until"))
 )
-_INSERT_SESSION = sa.insert(session)
-_INSERT_STAGED = sa.insert(staged)
+_INSERT_SESSION = insert_into(session)
+_INSERT_STAGED = insert_into(staged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def stage_received(
     """
     now_us = _open_session(connection, repository, work)
     intake.record(connection, work.dataset.id, now_us)
-    connection.execute(_INSERT_STAGED, [_stage_received(work, item) for item in received])
+    _INSERT_STAGED.run_many(connection, [_stage_received(work, item) for item in received])
 
 
 async def stage_judged(
@@ -141,7 +144,7 @@ async def stage_judged(
         if judgement.verdict is Verdict.CONFLICT:
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
         elif judgement.verdict is not Verdict.UNCHANGED:
-            connection.execute(_INSERT_STAGED, [_stage_received(work, item)])
+            _INSERT_STAGED.run(connection, _stage_received(work, item))
         return judgement
 
     return await keep_intake(repository, intake, record)
@@ -152,8 +155,7 @@ def stage_deletes(
 ) -> None:
     """Stage the removal of instances from a branch."""
     _open_session(connection, repository, work)
-    if keys:
-        connection.execute(_INSERT_STAGED, [_stage_row(work, *key, None) for key in keys])
+    _INSERT_STAGED.run_many(connection, [_stage_row(work, *key, None) for key in keys])
 
 
 def queue_conflict(
@@ -181,13 +183,13 @@ def queue_conflict(
 
 def count_staged(connection: sa.Connection, session_id: str) -> int:
     """Return how many instances a session has staged."""
-    return int(connection.execute(_COUNT_STAGED, {"session_id": session_id}).scalar_one())
+    return int(_COUNT_STAGED.fetch_value(connection, {"session_id": session_id}))
 
 
 def drop_session(connection: sa.Connection, session_id: str) -> None:
     """Forget a session and what it staged."""
-    connection.execute(_DROP_STAGED, {"of_session": session_id})
-    connection.execute(_DROP_SESSION, {"of_session": session_id})
+    _DROP_STAGED.run(connection, {"of_session": session_id})
+    _DROP_SESSION.run(connection, {"of_session": session_id})
 
 
 async def keep_intake(
@@ -226,9 +228,9 @@ def _replay_session(
     """Let a judge know what this session staged under the same UID, and whose study it is."""
     of_session = {"dataset_id": work.dataset.id, "session_id": work.id}
     same_study = {**of_session, "study_uid": stored.study_uid}
-    keys = list(connection.execute(_READ_SAME_STUDY, same_study).scalars())
+    keys = _READ_SAME_STUDY.fetch_values(connection, same_study)
     same_uid = {**of_session, "sop_uid": stored.sop_uid}
-    keys += connection.execute(_READ_SAME_UID, same_uid).scalars()
+    keys += _READ_SAME_UID.fetch_values(connection, same_uid)
     instances = load_instances(connection, work.dataset.id, keys)
     for key in keys:
         judge.judge(instances[key])
@@ -239,8 +241,7 @@ def _open_session(connection: sa.Connection, repository: Repository, work: Sessi
     now_us = read_clock_us(connection)
     read_head(connection, work.dataset.id, work.branch)
     lease_us = now_us + LEASE_US
-    renewed = connection.execute(_RENEW_LEASE, {"of_session": work.id, "until": lease_us})
-    if renewed.rowcount == 0:
+    if _RENEW_LEASE.run(connection, {"of_session": work.id, "until": lease_us}) == 0:
         row = {
             "id": work.id,
             "dataset_id": work.dataset.id,
@@ -252,7 +253,7 @@ def _open_session(connection: sa.Connection, repository: Repository, work: Sessi
             "expected_head": work.expected_head,
             "lease_us": lease_us,
         }
-        connection.execute(_INSERT_SESSION, row)
+        _INSERT_SESSION.run(connection, row)
     return now_us
 
 

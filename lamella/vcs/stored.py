@@ -9,11 +9,13 @@ import msgspec
 import sqlalchemy as sa
 import zstandard
 
-from lamella.archive.instances import key_of
+from lamella.archive.facts import InstanceFacts
+from lamella.archive.instances import encode_segments, key_of
+from lamella.archive.statements import Statement
 from lamella.archive.tables import derived, instance
 from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError
-from lamella.vcs.tree import Entry
+from lamella.vcs.tree import Entry, InstanceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,29 @@ class StoredInstance:
     content_digest: bytes
     bulk_digest: bytes
     segments: bytes
+
+    @classmethod
+    def from_facts(cls, key: bytes, facts: InstanceFacts) -> StoredInstance:
+        """Return what the row of an instance with these facts says."""
+        return cls(
+            key,
+            facts.study_uid,
+            facts.series_uid,
+            facts.sop_uid,
+            facts.sop_class_uid,
+            facts.transfer_syntax_uid,
+            facts.size_bytes,
+            facts.patient_id,
+            facts.issuer_of_patient_id,
+            facts.content_digest,
+            facts.bulk_digest,
+            encode_segments(facts.segments),
+        )
+
+    @property
+    def names(self) -> InstanceKey:
+        """(Study, Series, SOP) Instance UID."""
+        return self.study_uid, self.series_uid, self.sop_uid
 
     @property
     def patient(self) -> tuple[str, str]:
@@ -57,13 +82,17 @@ class Document:
     frames: bytes | None
 
 
-_LOAD_INSTANCES = sa.select(*(instance.c[name] for name in StoredInstance.__slots__)).where(
-    instance.c.dataset_id == sa.bindparam("dataset_id"),
-    instance.c.key.in_(sa.bindparam("keys", expanding=True)),
+_LOAD_INSTANCES = Statement(
+    sa.select(*(instance.c[name] for name in StoredInstance.__slots__)).where(
+        instance.c.dataset_id == sa.bindparam("dataset_id"),
+        instance.c.key.in_(sa.bindparam("keys", expanding=True)),
+    )
 )
-_LOAD_DOCUMENTS = sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
-    derived.c.dataset_id == sa.bindparam("dataset_id"),
-    derived.c.key.in_(sa.bindparam("keys", expanding=True)),
+_LOAD_DOCUMENTS = Statement(
+    sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
+        derived.c.dataset_id == sa.bindparam("dataset_id"),
+        derived.c.key.in_(sa.bindparam("keys", expanding=True)),
+    )
 )
 
 
@@ -94,8 +123,9 @@ def find_instances(
     found: dict[bytes, StoredInstance] = {}
     for batch in split_batches(list(dict.fromkeys(keys))):
         names = {"dataset_id": dataset_id, "keys": batch}
-        for row in connection.execute(_LOAD_INSTANCES, names):
-            found[row.key] = StoredInstance(*row)
+        for row in _LOAD_INSTANCES.fetch_all(connection, names):
+            stored = StoredInstance(*row)
+            found[stored.key] = stored
     return found
 
 
@@ -110,7 +140,7 @@ def load_documents(
     found: dict[bytes, Document] = {}
     for batch in split_batches(list(dict.fromkeys(keys))):
         names = {"dataset_id": dataset_id, "keys": batch}
-        for key, document, frames in connection.execute(_LOAD_DOCUMENTS, names):
+        for key, document, frames in _LOAD_DOCUMENTS.fetch_all(connection, names):
             found[key] = Document(zstandard.decompress(document), frames)
     for key in keys:
         if key not in found:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pyroaring import BitMap
 
 from lamella.archive.search import Visible
+from lamella.archive.statements import Statement, insert_into
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
 from lamella.vcs.tables import visible_set
@@ -25,11 +26,15 @@ SNAPSHOT_EVERY = 64
 FORMAT = 1
 
 
-_READ_SET = sa.select(visible_set.c.base_id, visible_set.c.data).where(
-    visible_set.c.id == sa.bindparam("visible_id")
+_READ_SET = Statement(
+    sa.select(visible_set.c.base_id, visible_set.c.data).where(
+        visible_set.c.id == sa.bindparam("visible_id")
+    )
 )
-_READ_DEPTH = sa.select(visible_set.c.depth).where(visible_set.c.id == sa.bindparam("visible_id"))
-_INSERT = sa.insert(visible_set)
+_READ_DEPTH = Statement(
+    sa.select(visible_set.c.depth).where(visible_set.c.id == sa.bindparam("visible_id"))
+)
+_INSERT = insert_into(visible_set)
 
 
 @dataclass(slots=True)
@@ -99,10 +104,11 @@ def read_set(connection: sa.Connection, visible_id: int) -> tuple[int | None, Vi
     Raises:
         IntegrityError: The row is missing or damaged.
     """
-    row = connection.execute(_READ_SET, {"visible_id": visible_id}).one_or_none()
+    row = _READ_SET.fetch_row(connection, {"visible_id": visible_id})
     if row is None:
         raise IntegrityError(f"visible set {visible_id} is missing")
-    return row.base_id, _decode(visible_id, row.data)
+    base_id, data = row
+    return base_id, _decode(visible_id, data)
 
 
 def save_snapshot(
@@ -130,7 +136,7 @@ def save_delta(
         base: That set.
         delta: Not empty.
     """
-    depth = connection.execute(_READ_DEPTH, {"visible_id": base_id}).scalar_one() + 1
+    depth = _READ_DEPTH.fetch_value(connection, {"visible_id": base_id}) + 1
     if depth >= SNAPSHOT_EVERY:
         return save_snapshot(connection, dataset_id, delta.apply_to(base), base_id)
     parts = (
@@ -147,9 +153,7 @@ def _insert(
     connection: sa.Connection, dataset_id: int, base_id: int | None, depth: int, data: bytes
 ) -> int:
     values = {"dataset_id": dataset_id, "base_id": base_id, "depth": depth, "data": data}
-    key = connection.execute(_INSERT, values).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return _INSERT.run_for_id(connection, values)
 
 
 def _decode(visible_id: int, data: bytes) -> Visible | RowDelta:
