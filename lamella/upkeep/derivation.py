@@ -44,8 +44,9 @@ from lamella.vcs.tree import (
 from lamella.vcs.trie import Trie
 
 STUDIES_A_CHUNK: Final = 100
-NODE_CACHE_BYTES: Final = 64 << 20
-REMEMBERED: Final = 50_000
+NODE_CACHE_BYTES: Final = 16 << 20
+REMEMBERED: Final = 8_000
+"""Series and studies that later commits ask again; each takes about 2 KB."""
 
 Document = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from lamella.archive.blobs import Blobs
 from lamella.upkeep.blobs import examine_blobs
 from lamella.upkeep.catalog import examine_rows, examine_stray_rows
-from lamella.upkeep.commits import examine_commits
+from lamella.upkeep.commits import History, examine_commits
 from lamella.upkeep.derived import examine_derived
 from lamella.upkeep.entries import TreeExamination, examine_places, examine_trees
 from lamella.upkeep.examination import Examination
@@ -98,9 +98,14 @@ async def _examine_history(run: Examination, dataset: DatasetRow) -> None:
     rows = await examine_rows(run, dataset)
     history = await examine_commits(run, dataset.id, dataset.name)
     await examine_refs(run, dataset)
-    trees = TreeExamination(run, dataset, TreeWalk(dataset.id, dataset.name))
-    await examine_trees(trees, history.values())
-    await examine_places(trees, history)
+    await _examine_content(run, dataset, history)
     is_complete = await examine_visible_sets(run, dataset, history, rows)
     if is_complete:
         await examine_stray_rows(run, dataset, rows)
+
+
+async def _examine_content(run: Examination, dataset: DatasetRow, history: History) -> None:
+    """Walk all trees; what is remembered of each node is forgotten again when this returns."""
+    trees = TreeExamination(run, dataset, TreeWalk(dataset.id, dataset.name))
+    await examine_trees(trees, history.values())
+    await examine_places(trees, history)
