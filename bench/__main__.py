@@ -34,7 +34,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="1e5 studies, 1e6 instances, 1e4 commits"
     )
     scale.add_argument("--commits", type=int, default=200, help="of 100 instances each (200)")
-    scale.add_argument("--rounds", type=int, default=15, help="alternating rounds (15)")
+    scale.add_argument("--rounds", type=int, default=30, help="alternating rounds (30)")
     scale.add_argument("--folder", type=Path, help="keep data here and go on from it")
     scale.set_defaults(command=_scale)
     trickle = commands.add_parser("trickle", help="bytes that one-instance commits cost")

@@ -20,6 +20,9 @@ from bench.processes import ServerFailed, read_peaks_mb, reset_peaks
 from bench.servers import Runner, Server
 from bench.workload import CtSeries, Sizes, TinyStudy
 
+MOST_MB = 250
+"""What no process of Lamella may exceed (VmHWM)."""
+
 
 class Mismatch(Exception):
     """Two servers gave different answers to the same question, or a wrong one."""

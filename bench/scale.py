@@ -10,6 +10,7 @@ import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -17,11 +18,19 @@ from time import perf_counter
 from bench.answers import read_json
 from bench.client import HttpRequest, build_get, build_post, run_load, send_once
 from bench.growth import Cost, Store, generate_commits
+from bench.measure import MOST_MB
+from bench.processes import read_peaks_mb
 from bench.servers import Lamella
 from bench.workload import SEED, list_tiny_studies, make_tiny, make_uid
 
 PROBE = 5_000_000  # studies of probes are numbered from here
 PROGRESS_EVERY = 100
+SEARCH_ROUNDS = 5
+SEARCH_SECONDS = 0.5
+MOST_RATIO = 1.2
+MOST_SEARCH_MS = 5.0
+MOST_BRANCH_MS = 10.0
+MOST_FSCK_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,29 @@ def measure_scale(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
     server = Lamella(folder)
     server.start()
     try:
-        report += _measure_searches(server, folder, sizes, rounds)
+        report += _measure_searches(server, folder, sizes, min(rounds, SEARCH_ROUNDS))
         report += _measure_branches(server, rounds)
+        report += ["", f"Server: {_judge(read_peaks_mb(server.pid)[0], MOST_MB, '.0f')} MB VmHWM."]
     finally:
         server.stop()
     report += _measure_fsck(server.folder)
-    return report
+    return _list_misses(report) + report
+
+
+def _judge(value: float, most: float, form: str = ".2f") -> str:
+    """Return a figure, marked where it is more than it may be."""
+    return f"{value:{form}}" if value <= most else f"**{value:{form}}**"
+
+
+def _list_misses(report: Sequence[str]) -> list[str]:
+    """Return the report's head: what is more than it may be."""
+    missed = [line for line in report if "**" in line]
+    goals = (
+        f"Goals: a store and its commit ≤ {MOST_RATIO}× of one into an empty dataset; searches at "
+        f"the old commit ≤ {MOST_RATIO}× of head and ≤ {MOST_SEARCH_MS:g} ms; a branch < "
+        f"{MOST_BRANCH_MS:g} ms; fsck ≤ {MOST_FSCK_S:g} s; processes ≤ {MOST_MB} MB. "
+    )
+    return [goals + (f"Lines with a miss (bold): {len(missed)}." if missed else "All met."), ""]
 
 
 async def grow(store: Store, sizes: ScaleSizes, ids: Path) -> None:
@@ -146,7 +172,8 @@ def _format_stores(length: int, costs: dict[str, list[Cost]]) -> str:
     for place in ("beside", "fresh"):
         empty = medians[place]
         cells.append(f"{empty[0]:.2f}, {empty[1]:.2f}")
-        cells.append(f"{large[0] / empty[0]:.2f}, {large[1] / empty[1]:.2f}")
+        ratios = (large[part] / empty[part] for part in (0, 1))
+        cells.append(", ".join(_judge(ratio, MOST_RATIO) for ratio in ratios))
     return f"| {length} | {' | '.join(cells)} |"
 
 
@@ -167,11 +194,15 @@ def _measure_searches(server: Lamella, folder: Path, sizes: ScaleSizes, rounds: 
         for _ in range(rounds):
             for place, root in roots.items():
                 requests = [build_get(root + t, "application/dicom+json") for t in targets]
-                load = run_load(server.port, requests, concurrency=1, seconds=1.0, keep=1)
+                load = run_load(
+                    server.port, requests, concurrency=1, seconds=SEARCH_SECONDS, keep=1
+                )
                 results = len(read_json(load.kept[0]))
                 p50[place].append(statistics.median(load.latencies_s) * 1000)
         head, then = statistics.median(p50["head"]), statistics.median(p50["old"])
-        lines.append(f"| {name} | {results} | {head:.2f} | {then:.2f} | {then / head:.2f} |")
+        figures = (_judge(head, MOST_SEARCH_MS), _judge(then, MOST_SEARCH_MS))
+        ratio = _judge(then / head, MOST_RATIO)
+        lines.append(f"| {name} | {results} | {' | '.join(figures)} | {ratio} |")
     return lines
 
 
@@ -218,24 +249,32 @@ def _measure_branches(server: Lamella, rounds: int) -> list[str]:
     ]
     load = run_load(server.port, requests, concurrency=1, expected_status=(201,))
     p50 = statistics.median(load.latencies_s) * 1000
-    return ["", f"A branch: {p50:.2f} ms (median of {load.requests})."]
+    return ["", f"A branch: {_judge(p50, MOST_BRANCH_MS)} ms (median of {load.requests})."]
 
 
 def _measure_fsck(folder: Path) -> list[str]:
     command = [sys.executable, "-m", "lamella", "fsck"]
+    log = folder.with_name("fsck.log")
     begun = perf_counter()
-    done = subprocess.run(
-        command,
-        env=_environ(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[1],
-    )
+    with log.open("wb") as output:
+        started = subprocess.Popen(
+            command,
+            env=_environ(folder),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[1],
+        )
+        _, status, usage = os.wait4(started.pid, 0)
     seconds = perf_counter() - begun
-    lines = ["", f"`fsck` without `--bytes`: {seconds:.1f} s, exit status {done.returncode}."]
-    if done.returncode:
-        lines += ["", "```", (done.stdout + done.stderr)[-2000:], "```"]
+    cpu_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    lines = [
+        "",
+        f"`fsck` without `--bytes`: {_judge(seconds, MOST_FSCK_S, '.0f')} s "
+        f"({cpu_s:.0f} s of CPU), {_judge(peak_mb, MOST_MB, '.0f')} MB, "
+        f"exit status {os.waitstatus_to_exitcode(status)}.",
+    ]
+    if status:
+        lines += ["", "```", log.read_text(errors="replace")[-2000:], "```"]
     return lines
 
 
