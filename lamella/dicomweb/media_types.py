@@ -472,3 +472,38 @@ def negotiate_bulk(
     offers = [_Offer(kind, form) for kind in media_types for form in (False, True)]
     chosen = _best(accept, offers)
     return BulkAnswer(chosen.is_multipart, chosen.media_type)
+
+
+@dataclass(frozen=True)
+class RenderedAnswer:
+    """How a rendered resource goes out.
+
+    Attributes:
+        is_multipart: multipart/related, else one bare body.
+        media_type: Of each part or of the body.
+    """
+
+    is_multipart: bool
+    media_type: str
+
+
+def negotiate_rendered(
+    accept: Sequence[MediaRange], media_types: Sequence[str], *, single_types: Sequence[str]
+) -> RenderedAnswer:
+    """Choose the form of a rendered resource.
+
+    Args:
+        accept: From `parse_accept`.
+        media_types: What it can be rendered as, its default first.
+        single_types: Those of them that make one body of all that is asked for.
+
+    Raises:
+        NotAcceptable: None of them is accepted.
+
+    Source:
+        PS3.18 §8.7.4 and Table 8.7.4-1.
+    """
+    offers = [_Offer(kind) for kind in media_types if kind in single_types]
+    offers += [_Offer(kind, True) for kind in media_types]
+    chosen = _best(accept, offers)
+    return RenderedAnswer(chosen.is_multipart, chosen.media_type)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
 from lamella.vcs.cache import LeastRecent
@@ -25,6 +26,7 @@ class Services:
     Attributes:
         documents: Derived data of instances whose frames were asked for lately, by dataset and
             key; they never change.
+        renditions: What was made of instances, and is being made.
     """
 
     repository: Repository
@@ -33,6 +35,7 @@ class Services:
     documents: LeastRecent[tuple[int, bytes], Document] = field(
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
     )
+    renditions: Renditions = field(default_factory=Renditions)
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

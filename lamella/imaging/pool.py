@@ -1,10 +1,10 @@
-"""Decoding in processes of their own, because codecs crash and hang on broken codestreams.
+"""Codecs in processes of their own, because they crash and hang on broken codestreams.
 
-Each worker has its own pipe and decodes one frame at a time. So one that dies or takes too long
-costs the request it worked on and nobody else's (an executor would fail all that are running),
-and a new one takes its place with the next request. Workers are plain subprocesses: they import
-nothing of the server, and work from within server processes that may not have children through
-`multiprocessing`.
+Each worker has its own pipe and does one task at a time: it decodes, encodes or renders a frame.
+So one that dies or takes too long costs the request it worked on and nobody else's (an executor
+would fail all that are running), and a new one takes its place with the next request. Workers are
+plain subprocesses: they import nothing of the server, and work from within server processes that
+may not have children through `multiprocessing`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,35 @@ import lamella
 from lamella import errors
 from lamella.errors import IntegrityError, LamellaError, OutOfResources
 from lamella.imaging.decoders import DecodedFrame, PixelDescription
-from lamella.imaging.worker import MESSAGE_HEADER, pack_message
+from lamella.imaging.worker import MESSAGE_HEADER, PAYLOAD_HEADER, pack_message
 
 _GRACE_S = 2.0
 _PIPE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is asked to do.
+
+    Attributes:
+        fields: The name of the task, and what it needs to know; JSON.
+        payload: The frame it works on, or several as they can be read.
+        n_payloads: How many there are.
+        timeout_s: How long it may take; None: as long as the pool says.
+    """
+
+    fields: dict[str, Any]
+    payload: bytes | AsyncIterator[bytes]
+    n_payloads: int = 1
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a worker made of it."""
+
+    fields: dict[str, Any]
+    data: bytes
 
 
 class DecoderPool:
@@ -41,7 +67,7 @@ class DecoderPool:
         self._slots = asyncio.Semaphore(workers)
         self._timeout_s = timeout_s
         self._idle: list[Worker] = []
-        self._running: set[asyncio.Task[DecodedFrame]] = set()
+        self._running: set[asyncio.Task[Result]] = set()
         self._is_closed = False
 
     async def decode_frame(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
@@ -52,11 +78,22 @@ class DecoderPool:
             IntegrityError: The codestream is broken; also if its decoder crashed or timed out.
             OutOfResources: No worker can be started, or the pool is closed.
         """
+        result = await self.work(Job({"task": "decode", "pixel": asdict(pixel)}, codestream))
+        return DecodedFrame(result.data, result.fields["photometric_interpretation"])
+
+    async def work(self, job: Job) -> Result:
+        """Do a job in a worker; waits while all of them are busy.
+
+        Raises:
+            LamellaError: What the task raises.
+            IntegrityError: Also if the worker crashed or timed out.
+            OutOfResources: No worker can be started, or the pool is closed.
+        """
         await self._slots.acquire()
         if self._is_closed:
             self._slots.release()
             raise OutOfResources("The decoders are shut down.")
-        task = asyncio.create_task(self._decode(codestream, pixel))
+        task = asyncio.create_task(self._work(job))
         self._running.add(task)
         task.add_done_callback(self._finish)
         # A client that goes away must not cost a worker: it finishes its frame and is idle. Until
@@ -68,31 +105,32 @@ class DecoderPool:
         """The workers that wait for a frame; the last one is taken next."""
         return tuple(self._idle)
 
-    def _finish(self, task: asyncio.Task[DecodedFrame]) -> None:
+    def _finish(self, task: asyncio.Task[Result]) -> None:
         self._slots.release()
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved, or asyncio would complain of one nobody waits for
 
-    async def _decode(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
+    async def _work(self, job: Job) -> Result:
         worker = await self._find_worker()
+        timeout_s = job.timeout_s or self._timeout_s
         try:
-            async with asyncio.timeout(self._timeout_s):
-                frame = await worker.decode(codestream, pixel)
+            async with asyncio.timeout(timeout_s):
+                result = await worker.do(job)
         except TimeoutError:
             await worker.kill()
-            raise IntegrityError(f"A frame took longer than {self._timeout_s} s.") from None
+            raise IntegrityError(f"A frame took longer than {timeout_s} s.") from None
         except (EOFError, OSError):
             await worker.kill()
             raise IntegrityError("A frame's codestream made its decoder crash.") from None
-        except LamellaError:
+        except Refusal as refusal:
             self._idle.append(worker)
-            raise
+            raise refusal.error from None
         except BaseException:
             await worker.kill()
             raise
         self._idle.append(worker)
-        return frame
+        return result
 
     async def _find_worker(self) -> Worker:
         """Return an idle worker that is alive (a system short of memory kills idle ones too)."""
@@ -111,6 +149,14 @@ class DecoderPool:
         await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.gather(*(worker.close() for worker in self._idle))
         self._idle.clear()
+
+
+class Refusal(Exception):
+    """What a worker answered instead of a result."""
+
+    def __init__(self, error: LamellaError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
 class Worker:
@@ -158,23 +204,33 @@ class Worker:
             raise OutOfResources("No decoder process can be started.") from error
         return cls(process)
 
-    async def decode(self, codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
-        """Send one request and return its answer.
+    async def do(self, job: Job) -> Result:
+        """Send one job and return its result.
 
         Raises:
             EOFError, OSError: The process is gone.
-            LamellaError: What the worker answered.
+            Refusal: The worker answered with an error, and can go on.
         """
-        self._requests.writelines(pack_message(asdict(pixel), codestream))
-        await self._requests.drain()
+        self._requests.write(pack_message(job.fields, job.n_payloads))
+        if isinstance(job.payload, bytes):
+            await self._send(job.payload)
+        else:
+            async for payload in job.payload:
+                await self._send(payload)
         head = await self._answers.readexactly(MESSAGE_HEADER.size)
-        text_length, payload_length = MESSAGE_HEADER.unpack(head)
-        fields: dict[str, Any] = json.loads(await self._answers.readexactly(text_length))
+        fields: dict[str, Any] = json.loads(
+            await self._answers.readexactly(MESSAGE_HEADER.unpack(head)[0])
+        )
+        (length,) = PAYLOAD_HEADER.unpack(await self._answers.readexactly(PAYLOAD_HEADER.size))
+        data = await self._answers.readexactly(length)
         if "error" in fields:
             kind: type[LamellaError] = getattr(errors, fields["error"])
-            raise kind(fields["detail"])
-        data = await self._answers.readexactly(payload_length)
-        return DecodedFrame(data, fields["photometric_interpretation"])
+            raise Refusal(kind(fields["detail"]))
+        return Result(fields, data)
+
+    async def _send(self, payload: bytes) -> None:
+        self._requests.writelines((PAYLOAD_HEADER.pack(len(payload)), payload))
+        await self._requests.drain()
 
     async def close(self) -> None:
         """End the process by closing its stdin, by force if it does not listen."""

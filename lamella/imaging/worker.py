@@ -1,7 +1,8 @@
-"""What a process of the decoder pool runs: frames in on stdin, native frames out on stdout.
+"""What a process of the decoder pool runs: tasks in on stdin, their results out on stdout.
 
-A message is a header of two lengths, a JSON object and bytes. The process ends when its stdin
-does, so it cannot outlive the server. It imports numpy and, on first use, one codec.
+A message is a header of two numbers, a JSON object, and as many payloads as the header says, each
+behind its length. The process ends when its stdin does, so it cannot outlive the server. It
+imports numpy and, on first use, what a task needs.
 """
 
 from __future__ import annotations
@@ -10,41 +11,89 @@ import json
 import os
 import struct
 import sys
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from lamella.errors import LamellaError
+from lamella.errors import IntegrityError, LamellaError
 from lamella.imaging.decoders import PixelDescription, decode_frame
 
-MESSAGE_HEADER = struct.Struct("<IQ")
+MESSAGE_HEADER = struct.Struct("<II")
+PAYLOAD_HEADER = struct.Struct("<Q")
+
+Fields = dict[str, Any]
+Task = Callable[[Fields, Iterator[bytes]], tuple[Fields, bytes]]
+# What codecs and numpy raise on attributes and bytes that contradict each other.
+_BROKEN = (
+    ValueError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    zlib.error,
+)
 
 
-def pack_message(fields: dict[str, Any], payload: bytes) -> tuple[bytes, bytes]:
-    """Return a message as (header with fields, payload), so that the payload is not copied."""
+def pack_message(fields: Fields, n_payloads: int) -> bytes:
+    """Return the start of a message; each payload follows as `PAYLOAD_HEADER` and bytes."""
     text = json.dumps(fields).encode()
-    return MESSAGE_HEADER.pack(len(text), len(payload)) + text, payload
+    return MESSAGE_HEADER.pack(len(text), n_payloads) + text
 
 
-def _answer(fields: dict[str, Any], codestream: bytes) -> tuple[bytes, bytes]:
+def _decode(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
+    frame = decode_frame(next(payloads), PixelDescription(**fields["pixel"]))
+    return {"photometric_interpretation": frame.photometric_interpretation}, frame.data
+
+
+def _render(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
+    from lamella.imaging.rendering.renderer import render_picture
+
+    return {}, render_picture(fields, payloads)
+
+
+def _animate(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
+    from lamella.imaging.rendering.movies import render_movie
+
+    return {}, render_movie(fields, payloads)
+
+
+TASKS: dict[str, Task] = {"decode": _decode, "render": _render, "animate": _animate}
+
+
+def _answer(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
     try:
-        frame = decode_frame(codestream, PixelDescription(**fields))
+        return TASKS[fields["task"]](fields, payloads)
     except LamellaError as error:
-        return pack_message({"error": type(error).__name__, "detail": error.detail}, b"")
-    photometric = frame.photometric_interpretation
-    return pack_message({"photometric_interpretation": photometric}, frame.data)
+        return {"error": type(error).__name__, "detail": error.detail}, b""
+    except _BROKEN as error:
+        detail = f"A frame cannot be worked on ({type(error).__name__})."
+        return {"error": IntegrityError.__name__, "detail": detail}, b""
+
+
+def _read_payloads(requests: BinaryIO, count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        (length,) = PAYLOAD_HEADER.unpack(requests.read(PAYLOAD_HEADER.size))
+        yield requests.read(length)
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more.
 
     Args:
-        requests: Messages whose fields are those of `PixelDescription`, their payload a codestream.
-        answers: Gets one message a request: a native frame, or the name of an error.
+        requests: Messages whose fields name a task and what it needs.
+        answers: Gets one message a request: a result, or the name of an error.
     """
     while len(head := requests.read(MESSAGE_HEADER.size)) == MESSAGE_HEADER.size:
-        text_length, payload_length = MESSAGE_HEADER.unpack(head)
+        text_length, count = MESSAGE_HEADER.unpack(head)
         fields = json.loads(requests.read(text_length))
-        for piece in _answer(fields, requests.read(payload_length)):
-            answers.write(piece)
+        payloads = _read_payloads(requests, count)
+        result, payload = _answer(fields, payloads)
+        for _ in payloads:
+            pass  # what a task that failed left over
+        answers.write(pack_message(result, 1) + PAYLOAD_HEADER.pack(len(payload)))
+        answers.write(payload)
         answers.flush()
 
 

@@ -1,0 +1,90 @@
+"""What was made of stored instances: pictures, other encodings. Made once, kept for a while.
+
+Things are named by what they were made from, instances by their content, so what is kept is never
+wrong. Requests for a thing that is being made wait for that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from lamella.archive.threads import run_in_thread
+from lamella.vcs.cache import LeastRecent
+
+FORMAT = 1  # change it when the same thing is made differently from now on
+FOLDER = f"renditions-{FORMAT}"
+MEMORY_BYTES = 32 << 20
+_LONGEST_IN_MEMORY = 1 << 20
+
+
+class Shelf(Protocol):
+    """Where things are kept beyond memory; it may forget any of them."""
+
+    def read(self, name: str) -> bytes | None: ...
+
+    def write(self, name: str, data: bytes) -> None: ...
+
+
+def name_rendition(instance_key: bytes, kind: str, *details: Any) -> str:
+    """Return the name of a thing.
+
+    Args:
+        instance_key: Of the instance it is made from.
+        kind: What it is, such as `rendered`.
+        details: All that decides how it looks, as JSON would hold it.
+    """
+    facts = msgspec.json.encode([kind, *details])
+    return hashlib.sha256(instance_key + facts).hexdigest()
+
+
+class Renditions:
+    """Keeps things in memory and on a shelf, and has each made once at a time.
+
+    Belongs to one event loop.
+    """
+
+    def __init__(self, shelf: Shelf | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._shelf = shelf
+        self._memory: LeastRecent[str, bytes] = LeastRecent(memory_bytes)
+        self._running: dict[str, asyncio.Task[bytes]] = {}
+
+    def recall(self, name: str) -> bytes | None:
+        """Return a thing that is in memory, or None."""
+        return self._memory.get(name)
+
+    async def get(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return a thing; it is made if it is not kept and not being made.
+
+        Raises:
+            LamellaError: What `make` raises, to all that wait for it.
+        """
+        found = self._memory.get(name)
+        if found is not None:
+            return found
+        task = self._running.get(name)
+        if task is None:
+            task = asyncio.create_task(self._find_or_make(name, make))
+            self._running[name] = task
+            task.add_done_callback(lambda done: self._forget(name, done))
+        # One client that goes away must not take it from the others.
+        return await asyncio.shield(task)
+
+    def _forget(self, name: str, task: asyncio.Task[bytes]) -> None:
+        del self._running[name]
+        if not task.cancelled():
+            task.exception()  # retrieved, or asyncio would complain of one nobody waits for
+
+    async def _find_or_make(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        data = None if self._shelf is None else await run_in_thread(self._shelf.read, name)
+        if data is None:
+            data = await make()
+            if self._shelf is not None:
+                await run_in_thread(self._shelf.write, name, data)
+        if len(data) <= _LONGEST_IN_MEMORY:
+            self._memory.put(name, data, len(data))
+        return data

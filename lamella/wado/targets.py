@@ -1,0 +1,43 @@
+"""What the URL of a retrieve request names.
+
+Source:
+    PS3.18 §10.4.1 (resources and their URI templates).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request
+
+from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.services import services_of
+from lamella.vcs.selection import Selected, select
+
+ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
+STUDY = "/studies/{study:str}"
+SERIES = f"{STUDY}/series/{{series:str}}"
+INSTANCE = f"{SERIES}/instances/{{instance:str}}"
+FRAMES = f"{INSTANCE}/frames/{{frames:str}}"
+READ: Any = ["GET", "HEAD"]
+
+
+def list_paths(*resources: str) -> list[str]:
+    """Return resources below each DICOMweb root."""
+    return [f"{root}{resource}" for resource in resources for root in ROOTS]
+
+
+async def select_target(request: Request[Any, Any, Any]) -> tuple[Pinned, list[Selected]]:
+    """Return the pinned request and the instances that its URL names.
+
+    Raises:
+        ResourceNotFound: There are none at this revision.
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `pin_and_read`.
+    """
+    names = request.path_params
+    repository = services_of(request).repository
+    study, series, instance = names["study"], names.get("series"), names.get("instance")
+    return await pin_and_read(
+        request,
+        lambda connection, view: select(connection, repository, view, study, series, instance),
+    )
