@@ -21,7 +21,7 @@ from lamella.dicomweb.multipart_writer import (
 )
 from lamella.dicomweb.native_model import Attributes, write_native_model
 from lamella.dicomweb.services import Services, services_of
-from lamella.vcs.view import View, open_view
+from lamella.vcs.view import View, pin_view, read_view
 
 T = TypeVar("T")
 
@@ -151,8 +151,10 @@ async def pin(request: Request[Any, Any, Any]) -> Pinned:
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
     """
-    pinned, _ = await pin_and_read(request, lambda _connection, _view: None)
-    return pinned
+    services = services_of(request)
+    names = request.path_params
+    view = await pin_view(services.repository, names["dataset"], names.get("revision"))
+    return _remember(request, services, view)
 
 
 async def pin_and_read(
@@ -164,28 +166,25 @@ async def pin_and_read(
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
     """
     services = services_of(request)
-    repository = services.repository
-    dataset = str(request.path_params["dataset"])
-    revision = request.path_params.get("revision")
+    names = request.path_params
 
-    def read(connection: sa.Connection) -> T:
-        view = open_view(connection, repository, dataset, revision)
-        _remember(request, services, view)
-        return work(connection, view)
+    def read(connection: sa.Connection, view: View) -> tuple[Pinned, T]:
+        return _remember(request, services, view), work(connection, view)
 
-    result = await repository.archive.database.read(read)
-    pinned: Pinned = request.scope["state"][_SCOPE_KEY]
-    return pinned, result
+    _, found = await read_view(services.repository, names["dataset"], names.get("revision"), read)
+    return found
 
 
-def _remember(request: Request[Any, Any, Any], services: Services, view: View) -> None:
+def _remember(request: Request[Any, Any, Any], services: Services, view: View) -> Pinned:
     """Keep the pinned request, so that an error's answer can tell the commit, too."""
     revision = request.path_params.get("revision")
     root = f"{base_url(request)}/dicomweb/{escape(view.dataset.name)}"
     if revision is not None:
         root = f"{root}/{escape(revision)}"
     accept = parse_accept(request.headers.get("accept"), request.query_params.getall("accept", []))
-    request.scope["state"][_SCOPE_KEY] = Pinned(request, services, view, root, accept)
+    pinned = Pinned(request, services, view, root, accept)
+    request.scope["state"][_SCOPE_KEY] = pinned
+    return pinned
 
 
 def pinned_headers(request: Request[Any, Any, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
+from lamella.vcs.known_views import KnownViews
 from lamella.vcs.nodes import (
     EMPTY_LEAF,
     EMPTY_ROOT,
@@ -42,6 +43,7 @@ class Repository:
         visible_sets: Visible rows by id of a committed set (a set never changes).
         commit_rows: Visible rows by dataset and commit, of commits made here. (An id is a hash
             of the commit, so one whose transaction was undone does no harm.)
+        views: Resolved revisions.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -51,6 +53,7 @@ class Repository:
         self.commit_rows: LeastRecent[tuple[int, bytes], Visible] = LeastRecent(
             VISIBLE_CACHE_ENTRIES
         )
+        self.views = KnownViews(archive.database)
         self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
 
     def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:

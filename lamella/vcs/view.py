@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from lamella.archive.search import Visible
-from lamella.errors import ReadOnlyRevision, ResourceNotFound
+from lamella.errors import LamellaError, ReadOnlyRevision, ResourceNotFound
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import find_places
 from lamella.vcs.refs import DatasetRow, find_dataset
@@ -15,6 +17,8 @@ from lamella.vcs.repository import Repository
 from lamella.vcs.revision import Resolved, resolve
 from lamella.vcs.tree import Entry, InstanceKey, Tree
 from lamella.vcs.visible import load_visible
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,69 @@ def open_view(
     resolved = resolve(connection, owner, revision)
     found = load_commit(connection, owner.id, resolved.commit_id)
     return View(owner, resolved, found.commit.tree, found.visible_id)
+
+
+async def pin_view(repository: Repository, dataset: str, revision: str | None) -> View:
+    """Resolve a revision of a dataset; without a query if nothing was committed since it was last.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+    """
+    version = repository.archive.database.read_version()
+    known = repository.views.find(dataset, revision, version)
+    if known is not None:
+        return known
+    view, _ = await _resolve_and_read(
+        repository, dataset, revision, version, lambda _connection, _view: None
+    )
+    return view
+
+
+async def read_view(
+    repository: Repository,
+    dataset: str,
+    revision: str | None,
+    work: Callable[[sa.Connection, View], T],
+) -> tuple[View, T]:
+    """Resolve a revision of a dataset and read from its view, in one transaction.
+
+    Args:
+        repository: What to read.
+        dataset: Name of the dataset.
+        revision: As typed; None for the default branch.
+        work: May run twice, if the dataset is deleted and made anew meanwhile.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+    """
+    database = repository.archive.database
+    version = database.read_version()
+    known = repository.views.find(dataset, revision, version)
+    if known is not None:
+        try:
+            return known, await database.read(lambda connection: work(connection, known))
+        except (LamellaError, LookupError):
+            # a view is for ever, unless its dataset was deleted before the read began
+            now = database.read_version()
+            if now == version:
+                raise
+            version = now
+    return await _resolve_and_read(repository, dataset, revision, version, work)
+
+
+async def _resolve_and_read(
+    repository: Repository,
+    dataset: str,
+    revision: str | None,
+    version: int | None,
+    work: Callable[[sa.Connection, View], T],
+) -> tuple[View, T]:
+    def read(connection: sa.Connection) -> tuple[View, T]:
+        view = open_view(connection, repository, dataset, revision)
+        repository.views.keep(dataset, revision, version, view)
+        return view, work(connection, view)
+
+    return await repository.archive.database.read(read)
 
 
 def find_instance(

@@ -36,7 +36,7 @@ from lamella.vcs.refs import (
 )
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
-from lamella.vcs.view import View, find_instance, open_view
+from lamella.vcs.view import View, find_instance, pin_view, read_view
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -158,9 +158,8 @@ async def get_diff(
 ) -> Json:
     """Show which instances differ between two revisions."""
     repository = services_of(request).repository
-    read = repository.archive.database.read
-    old = await read(lambda c: open_view(c, repository, dataset, from_))
-    new = await read(lambda c: open_view(c, repository, dataset, to))
+    old = await pin_view(repository, dataset, from_)
+    new = await pin_view(repository, dataset, to)
     return await describe_differences(repository, old, new)
 
 
@@ -186,13 +185,11 @@ async def get_file(
     services = services_of(request)
     repository = services.repository
 
-    def read(connection: sa.Connection) -> tuple[View, Entry]:
-        view = open_view(connection, repository, dataset, revision)
+    def find(connection: sa.Connection, view: View) -> Entry:
         tree = view.tree(connection, repository)
-        _, entry = find_instance(connection, view.dataset.id, tree, instance)
-        return view, entry
+        return find_instance(connection, view.dataset.id, tree, instance)[1]
 
-    view, entry = await repository.archive.database.read(read)
+    view, entry = await read_view(repository, dataset, revision, find)
     return answer_stored(Pinned(request, services, view, "", ()), entry)
 
 
