@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cases import CASES, GROUPS
-from bench.report import write_lines, write_report
+from bench.measure import Figure
+from bench.report import write_comparison, write_lines, write_report
 from bench.run import Options, clear, run
 from bench.scale import FULL, measure_scale, size_by_commits
 from bench.trickle import measure_trickle
+
+_ARCHIVES = ("lamella", "orthanc")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +32,11 @@ def _build_parser() -> argparse.ArgumentParser:
     side.add_argument("names", nargs="*", help=f"groups ({', '.join(GROUPS)}) or cases; all")
     _add_run_flags(side)
     side.set_defaults(command=_run)
+    compare = commands.add_parser("compare", help="measure beside an earlier commit of Lamella")
+    compare.add_argument("before", help="the commit")
+    compare.add_argument("names", nargs="*", help="groups or cases; all")
+    _add_run_flags(compare)
+    compare.set_defaults(command=_compare)
     scale = commands.add_parser("scale", help="costs as history grows")
     scale.add_argument(
         "--full", action="store_true", help="1e5 studies, 1e6 instances, 1e4 commits"
@@ -46,10 +54,13 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run_flags(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(names=[])
+    parser.set_defaults(names=[], before=None)
     parser.add_argument("--quick", action="store_true", help="a small workload, to try it out")
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds (3)")
     parser.add_argument("--seconds", type=float, default=None, help="of each load (3; quick 1)")
+    parser.add_argument(
+        "--brief", action="store_true", help="only Lamella and Orthanc, loads of a second"
+    )
     parser.add_argument("--only", action="append", default=[], help="measure only this server")
     parser.add_argument("--folder", type=Path, help="keep data here and use it again")
     parser.add_argument(
@@ -58,19 +69,43 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    figures = _measure(parsed, parsed.only or (_ARCHIVES if parsed.brief else []))
+    print(f"report: {write_report(figures)}")
+    return _tell(figures)
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    figures = _measure(parsed, [])
+    print(f"report: {write_comparison(figures)}")
+    return _tell(figures)
+
+
+def _measure(parsed: argparse.Namespace, only: Sequence[str]) -> list[Figure]:
     default = Path(tempfile.gettempdir()) / f"lamella-bench{'-quick' if parsed.quick else ''}"
     folder = parsed.folder or default
     if parsed.folder is None and folder.exists():
         clear(folder)
-    seconds = parsed.seconds or (1.0 if parsed.quick else 3.0)
-    settings = dict(pair.split("=", 1) for pair in parsed.set)
-    options = Options(
-        parsed.names, folder, parsed.quick, parsed.rounds, seconds, parsed.only, settings
+    seconds = parsed.seconds or (1.0 if parsed.quick or parsed.brief else 3.0)
+    figures = run(
+        Options(
+            parsed.names,
+            folder,
+            parsed.quick,
+            parsed.rounds,
+            seconds,
+            only,
+            dict(pair.split("=", 1) for pair in parsed.set),
+            parsed.before,
+            parsed.brief,
+        )
     )
-    figures = run(options)
-    print(f"report: {write_report(figures)}")
     if parsed.folder is None:
         clear(folder)
+    return figures
+
+
+def _tell(figures: Sequence[Figure]) -> int:
+    """Return the exit status."""
     return 1 if any(figure.trouble for figure in figures) else 0
 
 

@@ -1,13 +1,20 @@
-"""The least that an ASGI handler can do for a frame: read a range, send it as one part.
+"""The least that an ASGI handler can do: read a range and send it as one part, or send bytes.
 
-Started by `yardsticks.BareGranian`; finds its pack through the environment.
+Started by `yardsticks.BareGranian`; finds its files through the environment.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+_METADATA = Path(os.environ.get("BENCH_METADATA", os.devnull)).read_bytes()
+_METADATA_HEADERS = [
+    (b"content-type", b"application/dicom+json"),
+    (b"content-encoding", b"gzip"),
+    (b"content-length", b"%d" % len(_METADATA)),
+]
 _PACK = os.environ.get("BENCH_PACK", "")
 _FRAME_BYTES = int(os.environ.get("BENCH_FRAME_BYTES", "0"))
 _FD = os.open(_PACK, os.O_RDONLY) if _PACK else -1
@@ -22,8 +29,12 @@ _HEADERS = [
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer `/frames/{index}`."""
+    """Answer `/frames/{index}` and `/metadata`."""
     if scope["type"] != "http":
+        return
+    if scope["path"] == "/metadata":
+        await send({"type": "http.response.start", "status": 200, "headers": _METADATA_HEADERS})
+        await send({"type": "http.response.body", "body": _METADATA, "more_body": False})
         return
     index = int(scope["path"].rpartition("/")[2])
     data = os.pread(_FD, _FRAME_BYTES, index * _FRAME_BYTES)

@@ -35,6 +35,7 @@ class Sample:
     Attributes:
         rate: Units a second, more is better.
         cpu_ms: The server's CPU time a unit.
+        client_cpu_ms: The load generator's; what a request takes at least on one connection.
         facts: What its answers said, by label; compared between servers.
     """
 
@@ -42,7 +43,7 @@ class Sample:
     p50_ms: float
     p99_ms: float
     cpu_ms: float
-    client_cpu_share: float = 0.0
+    client_cpu_ms: float = 0.0
     facts: dict[str, object] = field(default_factory=dict)
 
 
@@ -85,6 +86,8 @@ class Goal:
     against: str
     at_least: float
 
+
+_NUMBERS = ("rate", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms")
 
 Measure = Callable[[Bench, Runner, int], Sample]
 
@@ -139,10 +142,7 @@ class Figure:
             "goals": {goal.against: goal.at_least for goal in self.case.goals},
             "ratios": {goal.against: self.ratio(goal.against) for goal in self.case.goals},
             "samples": {
-                server: [
-                    {key: getattr(sample, key) for key in ("rate", "p50_ms", "p99_ms", "cpu_ms")}
-                    for sample in samples
-                ]
+                server: [{key: getattr(sample, key) for key in _NUMBERS} for sample in samples]
                 for server, samples in self.samples.items()
             },
             "peaks_mb": self.peaks_mb,
@@ -202,7 +202,7 @@ def make_sample(
         p50_ms=statistics.median(ordered) * 1000,
         p99_ms=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000,
         cpu_ms=cpu_s * 1000 / count,
-        client_cpu_share=load.client_cpu_s / load.seconds,
+        client_cpu_ms=load.client_cpu_s * 1000 / count,
         facts=facts,
     )
 

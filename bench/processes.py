@@ -13,6 +13,8 @@ from time import monotonic, sleep
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 STOP_TIMEOUT_S = 60
+CHECKOUT = Path(__file__).parents[1]
+"""Where this code lies."""
 
 
 class ServerFailed(Exception):
@@ -27,9 +29,13 @@ def find_free_port() -> int:
 
 
 def start_process(
-    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    folder: Path = CHECKOUT,
 ) -> subprocess.Popen[bytes]:
-    """Start a server whose output goes to a file."""
+    """Start a server in a folder; its output goes to a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         return subprocess.Popen(
@@ -38,7 +44,7 @@ def start_process(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             env=dict(env) if env is not None else None,
-            cwd=Path(__file__).parents[1],
+            cwd=folder,
         )
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.chart import draw_ratios
-from bench.measure import Figure
+from bench.measure import MOST_MB, Figure
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -32,6 +32,35 @@ def write_report(figures: Sequence[Figure], folder: Path = RESULTS) -> Path:
     path = folder / "report.md"
     path.write_text(format_report(figures))
     return path
+
+
+def write_comparison(figures: Sequence[Figure], folder: Path = RESULTS) -> Path:
+    """Write `compare.md`: this checkout beside an earlier one."""
+    lines = [
+        "| case | before | now | now / before | CPU ms a unit, before → now | peak MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {' | '.join(_format_comparison(figure))} |"
+        for figure in figures
+        if {"before", "lamella"} <= figure.samples.keys()
+    ]
+    lines += [f"- {figure.case.name}: {text}" for figure in figures for text in figure.trouble]
+    return write_lines("compare.md", lines, folder)
+
+
+def _format_comparison(figure: Figure) -> list[str]:
+    before, now = (figure.median(name) for name in ("before", "lamella"))
+    cpu = [f"{figure.median(name, 'cpu_ms'):.3g}" for name in ("before", "lamella")]
+    peaks = [f"{max(figure.peaks_mb[name], default=0):.0f}" for name in ("before", "lamella")]
+    return [
+        f"`{figure.case.name}`",
+        f"{before:,.4g} {figure.case.unit}",
+        f"{now:,.4g}",
+        f"{now / before:.2f}",
+        " → ".join(cpu),
+        " → ".join(peaks),
+    ]
 
 
 def write_lines(name: str, lines: Sequence[str], folder: Path = RESULTS) -> Path:
@@ -65,7 +94,7 @@ def format_figures(figures: Sequence[Figure]) -> list[str]:
     """Return the table of rates and ratios."""
     lines = [
         "| case | Lamella | Orthanc | yardsticks | ratio (must show) | CPU ms a unit, "
-        "Lamella / Orthanc | p50, p99 ms |",
+        "Lamella / Orthanc; the client's | p50, p99 ms |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [" | ".join(_format_row(figure)) for figure in figures]
@@ -76,16 +105,25 @@ def format_peaks(figures: Sequence[Figure]) -> list[str]:
     """Return the table of peak memory: the largest VmHWM of any process, by case."""
     servers = sorted({server for figure in figures for server in figure.peaks_mb})
     lines = [
-        "Peak memory (VmHWM of the largest process since the case began, MB):",
+        "Peak memory (VmHWM of the largest process since the case began, MB; no process of "
+        f"Lamella may exceed {MOST_MB}):",
         "",
         f"| case | {' | '.join(servers)} |",
         "|---|" + "---|" * len(servers),
     ]
     for figure in figures:
         peaks = [figure.peaks_mb.get(server, []) for server in servers]
-        cells = [f"{found[0]:.0f}" if found else "" for found in peaks]
+        cells = map(_format_peak, servers, peaks)
         lines.append(f"| {figure.case.name} | {' | '.join(cells)} |")
     return lines
+
+
+def _format_peak(server: str, peaks_mb: Sequence[float]) -> str:
+    if not peaks_mb:
+        return ""
+    missed = "**missed** " if server == "lamella" and peaks_mb[0] > MOST_MB else ""
+    processes = f" ({len(peaks_mb)} processes)" if len(peaks_mb) > 1 else ""
+    return f"{missed}{peaks_mb[0]:.0f}{processes}"
 
 
 def _format_row(figure: Figure) -> list[str]:
@@ -100,6 +138,7 @@ def _format_row(figure: Figure) -> list[str]:
         if (ratio := figure.ratio(goal.against)) is not None
     ]
     cpu = [f"{figure.median(s, 'cpu_ms'):.3g}" if s in known else "–" for s in _ARCHIVES]
+    client = f"{figure.median('lamella', 'client_cpu_ms'):.2g}" if "lamella" in known else "–"
     latency = (
         f"{figure.median('lamella', 'p50_ms'):.3g}, {figure.median('lamella', 'p99_ms'):.3g}"
         if "lamella" in known
@@ -111,7 +150,7 @@ def _format_row(figure: Figure) -> list[str]:
         f"{rates.get('orthanc', '–')} {unit}",
         ", ".join(others) or "–",
         "; ".join(ratios) or "–",
-        " / ".join(cpu),
+        f"{' / '.join(cpu)}; {client}",
         latency,
     ]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,9 +18,10 @@ from bench.client import send_once
 from bench.loading import load_workload
 from bench.measure import Bench, Case, Figure, run_case
 from bench.multiframe import MultiFrame
+from bench.processes import CHECKOUT
 from bench.servers import Lamella, Orthanc, Runner, Server
 from bench.workload import CT_SIDE, FULL, QUICK, CtSeries, list_tiny_studies
-from bench.yardsticks import BareGranian, Nginx, NginxMetadata
+from bench.yardsticks import BareGranian, BareGranianMetadata, Nginx, NginxMetadata
 
 MAIN_COPY = 0
 
@@ -31,6 +35,8 @@ class Options:
         folder: Where servers keep their data meanwhile.
         only: Names of servers; empty means all that are installed.
         settings: `LAMELLA_*` by lower-case name.
+        before: An earlier commit of Lamella to compare with instead of all others, or None.
+        brief: Leave out cases without a goal.
     """
 
     names: Sequence[str]
@@ -40,11 +46,13 @@ class Options:
     seconds: float
     only: Sequence[str]
     settings: dict[str, str]
+    before: str | None = None
+    brief: bool = False
 
 
 def run(options: Options) -> list[Figure]:
     """Measure the cases asked for."""
-    cases = select_cases(options.names)
+    cases = select_cases(options.names, with_goals=options.brief)
     bench = _prepare(options)
     with ExitStack() as stack:
         for server in bench.servers.values():
@@ -57,8 +65,12 @@ def run(options: Options) -> list[Figure]:
         return [run_case(bench, case) for case in cases if _can_run(case)]
 
 
-def select_cases(names: Sequence[str]) -> list[Case]:
+def select_cases(names: Sequence[str], *, with_goals: bool = False) -> list[Case]:
     """Return cases by group or name, in their usual order.
+
+    Args:
+        names: Groups or cases; none means all.
+        with_goals: Leave out those that are only for information.
 
     Raises:
         ValueError: There is no such case.
@@ -66,7 +78,11 @@ def select_cases(names: Sequence[str]) -> list[Case]:
     unknown = set(names) - {case.group for case in CASES} - {case.name for case in CASES}
     if unknown:
         raise ValueError(f"no such case: {', '.join(sorted(unknown))}")
-    return [case for case in CASES if not names or {case.group, case.name} & set(names)]
+    return [
+        case
+        for case in CASES
+        if (not names or {case.group, case.name} & set(names)) and (case.goals or not with_goals)
+    ]
 
 
 def _prepare(options: Options) -> Bench:
@@ -74,10 +90,7 @@ def _prepare(options: Options) -> Bench:
     options.folder.mkdir(parents=True, exist_ok=True)
     multiframe = MultiFrame(sizes.frames, CT_SIDE)
     multiframe.load(options.folder / "encoded")
-    servers: list[Server] = [Lamella(options.folder, **options.settings), Orthanc(options.folder)]
-    if not Orthanc.is_installed():
-        print("Orthanc is not installed (apt-get install orthanc orthanc-dicomweb): left out")
-        servers.pop()
+    servers = _choose_servers(options)
     return Bench(
         options.folder,
         sizes,
@@ -90,11 +103,38 @@ def _prepare(options: Options) -> Bench:
     )
 
 
+def _choose_servers(options: Options) -> list[Server]:
+    lamella = Lamella(options.folder, **options.settings)
+    if options.before is not None:
+        code = check_out(options.before, options.folder)
+        return [lamella, Lamella(options.folder, name="before", code=code, **options.settings)]
+    if not Orthanc.is_installed():
+        print("Orthanc is not installed (apt-get install orthanc orthanc-dicomweb): left out")
+        return [lamella]
+    return [lamella, Orthanc(options.folder)]
+
+
+def check_out(commit: str, folder: Path) -> Path:
+    """Return a folder with the code of a commit.
+
+    Raises:
+        CalledProcessError: There is no such commit here.
+    """
+    command = ["git", "archive", "--format=tar", commit]
+    archive = subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE).stdout
+    code = folder / "code-before"
+    if code.exists():
+        shutil.rmtree(code)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(code, filter="data")
+    return code
+
+
 def _start_yardsticks(
     bench: Bench, cases: Sequence[Case], options: Options, stack: ExitStack
 ) -> None:
     wanted = {name for case in cases for name in case.yardsticks}
-    if options.only:
+    if options.only or options.before is not None:
         wanted &= set(options.only)
     started: list[Runner] = []
     if "granian" in wanted:
@@ -108,15 +148,25 @@ def _start_yardsticks(
         nginx = Nginx(bench.folder)
         nginx.put_frames(bench.series)
         started.append(nginx)
-    if "nginx-metadata" in wanted and "lamella" in bench.servers:
-        nginx = NginxMetadata(bench.folder)
-        lamella = bench.servers["lamella"]
-        nginx.put_metadata(send_once(lamella.port, build_request(bench, lamella)).coded)
-        started.append(nginx)
+    started += _prepare_metadata(bench, wanted)
     for runner in started:
         runner.start()
         stack.callback(runner.stop)
         bench.yardsticks[runner.name] = runner
+
+
+def _prepare_metadata(bench: Bench, wanted: set[str]) -> list[Nginx | BareGranian]:
+    """Return the yardsticks that send the metadata that Lamella sends."""
+    runners: list[Nginx | BareGranian] = [
+        kind(bench.folder) for kind in (NginxMetadata, BareGranianMetadata) if kind.name in wanted
+    ]
+    lamella = bench.servers.get("lamella")
+    if lamella is None or not runners:
+        return []
+    coded = send_once(lamella.port, build_request(bench, lamella)).coded
+    for runner in runners:
+        runner.put_metadata(coded)
+    return runners
 
 
 def _can_run(case: Case) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from bench.processes import (
+    CHECKOUT,
     ServerFailed,
     find_free_port,
     read_cpu_s,
@@ -113,18 +114,23 @@ class Server(Runner):
 
 
 class Lamella(Server):
-    """`lamella serve` from this checkout, with its defaults.
+    """`lamella serve` with its defaults.
 
     Args:
+        name: Of its folder and in reports.
+        code: The checkout it runs from.
         settings: `LAMELLA_*` by lower-case name, such as `workers`.
     """
 
-    name = "lamella"
     root = "/dicomweb/default/main"
     aet = "LAMELLA"
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, *, name: str = "lamella", code: Path = CHECKOUT, **settings: str
+    ) -> None:
+        self.name = name
         super().__init__(folder)
+        self._code = code
         self._settings = settings
 
     @property
@@ -140,8 +146,10 @@ class Lamella(Server):
         }
         env = {key: v for key, v in os.environ.items() if not key.startswith("LAMELLA_")}
         env |= {f"LAMELLA_{key.upper()}": value for key, value in chosen.items()}
+        env["PYTHONPATH"] = str(self._code)
         seen = self.log.stat().st_size if self.log.exists() else 0
-        process = start_process([sys.executable, "-m", "lamella", "serve"], self.log, env=env)
+        command = [sys.executable, "-m", "lamella", "serve"]
+        process = start_process(command, self.log, env=env, folder=self._code)
         self.port, self.dimse_port = self._read_ports(process, seen)
         return process
 

@@ -90,24 +90,35 @@ class BareGranian(Runner):
 
     name = "granian"
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._files: dict[str, str] = {}
+
     def put_frames(self, series: CtSeries) -> None:
         """Write the pixels of all slices into one pack."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._pack.open("wb") as pack:
+        path = self.folder / "pack"
+        with path.open("wb") as pack:
             for one in series:
                 pack.write(one.pixels)
-        self._frame_bytes = series.make(0).pixel_bytes
+        self._files["BENCH_PACK"] = str(path)
+        self._files["BENCH_FRAME_BYTES"] = str(series.make(0).pixel_bytes)
 
-    @property
-    def _pack(self) -> Path:
-        return self.folder / "pack"
+    def put_metadata(self, coded: bytes) -> None:
+        """Write the gzipped metadata of the series, as Lamella sends it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "metadata"
+        path.write_bytes(coded)
+        self._files["BENCH_METADATA"] = str(path)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         self.port = find_free_port()
-        env = os.environ | {
-            "BENCH_PACK": str(self._pack),
-            "BENCH_FRAME_BYTES": str(self._frame_bytes),
-        }
         command = [sys.executable, "-m", "granian", "--interface", "asginl", "--loop", "uvloop"]
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--no-ws", "bench.bare:app"]
-        return start_process(command, self.log, env=env)
+        return start_process(command, self.log, env=os.environ | self._files)
+
+
+class BareGranianMetadata(BareGranian):
+    """The same, of the series' metadata; a name of its own in reports."""
+
+    name = "granian-metadata"

@@ -82,7 +82,7 @@ CASES = (
         "req/s",
         measure_warm,
         (Goal("orthanc", 100), Goal("nginx-metadata", 0.6)),
-        ("nginx-metadata",),
+        ("nginx-metadata", "granian-metadata"),
     ),
     Case(
         "metadata-plain",
@@ -99,6 +99,6 @@ CASES = (
         "req/s",
         measure_busy,
         (Goal("nginx-metadata", 0.6),),
-        ("nginx-metadata",),
+        ("nginx-metadata", "granian-metadata"),
     ),
 )
