@@ -25,7 +25,7 @@ async def migrate_to_head(database: Database) -> str:
     """
     head = find_head_revision()
     if await database.read(read_schema_revision) != head:
-        await database.write(_upgrade)
+        await database.write(upgrade_schema)
     return head
 
 
@@ -39,7 +39,12 @@ def read_schema_revision(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def upgrade_schema(connection: sa.Connection, revision: str = "head") -> None:
+    """Bring the schema to a revision that is newer than its own.
+
+    Raises:
+        InvalidRequest: The database was written by a newer version.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
     current = read_schema_revision(connection)
@@ -48,7 +53,7 @@ def _upgrade(connection: sa.Connection) -> None:
         raise InvalidRequest("The database was written by a newer version of Lamella.")
     config = _configure()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _configure() -> Config:

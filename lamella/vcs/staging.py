@@ -39,9 +39,8 @@ _DROP_SESSION = Statement(sa.delete(session).where(session.c.id == sa.bindparam(
 _READ_SAME_UID = Statement(
     sa.select(staged.c.key)
     .where(
-        staged.c.dataset_id == sa.bindparam("dataset_id"),
-        staged.c.sop_uid == sa.bindparam("sop_uid"),
         staged.c.session_id == sa.bindparam("session_id"),
+        staged.c.sop_uid == sa.bindparam("sop_uid"),
         staged.c.key.is_not(None),
     )
     .order_by(staged.c.id)
@@ -49,9 +48,8 @@ _READ_SAME_UID = Statement(
 _READ_SAME_STUDY = Statement(
     sa.select(staged.c.key)
     .where(
-        staged.c.dataset_id == sa.bindparam("dataset_id"),
-        staged.c.study_uid == sa.bindparam("study_uid"),
         staged.c.session_id == sa.bindparam("session_id"),
+        staged.c.study_uid == sa.bindparam("study_uid"),
         staged.c.key.is_not(None),
     )
     .order_by(staged.c.id)
@@ -226,10 +224,9 @@ def _replay_session(
     connection: sa.Connection, work: Session, judge: Judge, stored: StoredInstance
 ) -> None:
     """Let a judge know what this session staged under the same UID, and whose study it is."""
-    of_session = {"dataset_id": work.dataset.id, "session_id": work.id}
-    same_study = {**of_session, "study_uid": stored.study_uid}
+    same_study = {"session_id": work.id, "study_uid": stored.study_uid}
     keys = _READ_SAME_STUDY.fetch_values(connection, same_study)
-    same_uid = {**of_session, "sop_uid": stored.sop_uid}
+    same_uid = {"session_id": work.id, "sop_uid": stored.sop_uid}
     keys += _READ_SAME_UID.fetch_values(connection, same_uid)
     instances = load_instances(connection, work.dataset.id, keys)
     for key in keys:

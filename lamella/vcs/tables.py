@@ -17,8 +17,7 @@ node = sa.Table(
     sa.Column("dataset_id", BigId, primary_key=True),
     sa.Column("digest", Digest, primary_key=True),
     sa.Column("data", sa.LargeBinary, nullable=False),
-    sqlite_with_rowid=False,
-)
+)  # by row id: rows of over 1 KB in a tree of keys would spill to pages of their own
 
 commit = sa.Table(
     "commit",
@@ -36,7 +35,7 @@ visible_set = sa.Table(
     "visible_set",
     metadata,
     sa.Column("id", BigId, primary_key=True, autoincrement=True),
-    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
     sa.Column("base_id", BigId, nullable=True),
     sa.Column("depth", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
@@ -62,13 +61,14 @@ reflog = sa.Table(
     sa.Column("old", Digest, nullable=True),
     sa.Column("new", Digest, nullable=True),
     sa.Column("action", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 session = sa.Table(
     "session",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
     sa.Column("branch", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("author", sa.Text, nullable=False),
@@ -76,21 +76,21 @@ session = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("expected_head", Digest, nullable=True),
     sa.Column("lease_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 staged = sa.Table(
     "staged",
     metadata,
     sa.Column("id", BigId, primary_key=True, autoincrement=True),
-    sa.Column("session_id", sa.Text, sa.ForeignKey("session.id"), nullable=False, index=True),
+    sa.Column("session_id", sa.Text, sa.ForeignKey("session.id"), nullable=False),
     sa.Column("dataset_id", BigId, nullable=False),
     sa.Column("study_uid", sa.Text, nullable=False),
     sa.Column("series_uid", sa.Text, nullable=False),
     sa.Column("sop_uid", sa.Text, nullable=False),
     sa.Column("key", Digest, nullable=True),
-    sa.Index("ix_staged_sop", "dataset_id", "sop_uid"),
-    sa.Index("ix_staged_key", "dataset_id", "key"),
-    sqlite_autoincrement=True,
+    sa.Index("ix_staged_sop", "session_id", "sop_uid"),
+    sa.Index("ix_staged_study", "session_id", "study_uid"),
 )
 
 conflict = sa.Table(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -47,6 +48,12 @@ class FaultyPackStore(LocalPackStore):
         if self.fault is PackFault.AFTER_RENAME:
             super()._adopt(name, spool)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def drop_free_pages(path: Path) -> None:
+    """Give back what migrations have left free, so that a limit counts from the first page."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM")
 
 
 async def limit_pages(database: Database, spare_pages: int | None) -> None:

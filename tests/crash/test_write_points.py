@@ -25,7 +25,13 @@ from lamella.vcs.refs import find_dataset, read_head
 from lamella.vcs.repository import Repository
 from lamella.vcs.staging import Session, stage_judged
 from lamella.vcs.view import open_view
-from tests.crash.faults import FaultyPackStore, PackFault, limit_pages, short_files
+from tests.crash.faults import (
+    FaultyPackStore,
+    PackFault,
+    drop_free_pages,
+    limit_pages,
+    short_files,
+)
 from tests.harness.samples import make_instance
 
 N_INSTANCES = 12
@@ -136,6 +142,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     packs = FaultyPackStore(tmp_path / "data" / "packs")
     faulty = replace(archive, packs=packs)
     await faulty.database.write(ensure_default)
+    drop_free_pages(tmp_path / "data" / "lamella.db")
     found = House(Repository(faulty), packs, {})
     await found.store_by_stow(make_files(0, 1))
     yield found
@@ -193,7 +200,7 @@ async def test_fault_of_the_spool(house: House) -> None:
 
 async def test_fault_at_each_page_that_a_stow_request_adds(house: House) -> None:
     """One page more each time, until there are enough: each allocation fails once."""
-    files = make_files(1, N_INSTANCES)
+    files = make_files(1, 5 * N_INSTANCES, side=64)
     before = await house.head(), await house.count_rows(), house.list_files()
     n_refused = 0
     for spare_pages in range(MOST_SPARE_PAGES):
@@ -240,8 +247,8 @@ async def test_fault_at_each_page_that_c_stores_add(house: House) -> None:
     """What one C-STORE has acknowledged stays, even where the commit has no room."""
     n_refused = 0
     number = 1
-    while len(house.expected) <= N_INSTANCES:
-        files = make_files(number, 1)
+    while len(house.expected) <= 4 * N_INSTANCES:
+        files = make_files(number, 1, side=64)
         await limit_pages(house.archive.database, n_refused % 7)
         head = await house.head()
         try:

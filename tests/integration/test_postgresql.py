@@ -14,7 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from lamella.archive.database import metadata, open_database
-from lamella.archive.migration import find_head_revision, migrate_to_head, read_schema_revision
+from lamella.archive.migration import (
+    find_head_revision,
+    migrate_to_head,
+    read_schema_revision,
+    upgrade_schema,
+)
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.refs import list_datasets
 from tests.harness.collection import (
@@ -24,6 +29,7 @@ from tests.harness.collection import (
     open_client,
 )
 from tests.harness.samples import make_instance
+from tests.harness.schema_rows import fill_tables, read_tables
 from tests.harness.server import RunningServer, run_cli, serve
 from tests.integration.postgresql_server import run_postgresql
 from tests.peer.dcmtk import run_tool
@@ -70,13 +76,7 @@ def twin(servers: list[RunningServer], collection: Collection) -> Collection:
 
 
 async def test_servers_that_start_at_once_make_one_schema(database_url: str) -> None:
-    server = open_database(database_url)
-    name = "fresh"
-    async with server._engine.connect() as connection:  # type: ignore[attr-defined]
-        automatic = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await automatic.execute(sa.text(f"CREATE DATABASE {name}"))
-    await server.close()
-    url = f"{database_url.rpartition('/')[0]}/{name}"
+    url = await _create_database(database_url, "fresh")
     databases = [open_database(url) for _ in range(3)]
     heads = await asyncio.gather(*map(migrate_to_head, databases))
     assert set(heads) == {find_head_revision()}
@@ -87,6 +87,28 @@ async def test_servers_that_start_at_once_make_one_schema(database_url: str) -> 
     assert [d.name for d in await databases[2].read(list_datasets)] == ["default"]
     for database in databases:
         await database.close()
+
+
+async def test_migrations_carry_rows_over(database_url: str) -> None:
+    url = await _create_database(database_url, "migrated")
+    database = open_database(url)
+    await database.write(lambda c: upgrade_schema(c, "0001"))
+    await database.write(fill_tables)
+    before = await database.read(read_tables)
+    await migrate_to_head(database)
+    assert all(len(rows) == 3 for rows in before.values())
+    assert await database.read(read_tables) == before
+    await database.close()
+
+
+async def _create_database(database_url: str, name: str) -> str:
+    """Make another empty database on the same server; return its URL."""
+    server = open_database(database_url)
+    async with server._engine.connect() as connection:  # type: ignore[attr-defined]
+        automatic = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await automatic.execute(sa.text(f"CREATE DATABASE {name}"))
+    await server.close()
+    return f"{database_url.rpartition('/')[0]}/{name}"
 
 
 def test_store_search_retrieve(collection: Collection, twin: Collection) -> None:

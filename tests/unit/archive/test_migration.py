@@ -11,7 +11,8 @@ import lamella.archive.catalog
 import lamella.archive.tables
 import lamella.vcs.tables  # noqa: F401  (registers its tables)
 from lamella.archive.database import metadata, open_database
-from lamella.archive.migration import migrate_to_head
+from lamella.archive.migration import migrate_to_head, upgrade_schema
+from tests.harness.schema_rows import fill_tables, read_tables
 
 
 async def test_migrations_make_the_described_schema(tmp_path: Path) -> None:
@@ -23,3 +24,16 @@ async def test_migrations_make_the_described_schema(tmp_path: Path) -> None:
     )
     await database.close()
     assert differences == []
+
+
+async def test_migrations_carry_rows_over(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'lamella.db'}")
+    await database.write(lambda c: upgrade_schema(c, "0001"))
+    await database.write(fill_tables)
+    before = await database.read(read_tables)
+    await migrate_to_head(database)
+    assert all(len(rows) == 3 for rows in before.values())
+    assert await database.read(read_tables) == before
+    faults = await database.read(lambda c: c.exec_driver_sql("PRAGMA foreign_key_check").all())
+    await database.close()
+    assert faults == []
