@@ -10,11 +10,19 @@ import sqlalchemy as sa
 
 from lamella.archive.database import Database
 from lamella.archive.packs.store import PackStore
+from lamella.archive.statements import Statement
 from lamella.archive.tables import location, pack
 from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError
 
 CACHED_LOCATIONS = 65_536
+
+
+_FIND_LOCATIONS = Statement(
+    sa.select(location.c.digest, pack.c.name, location.c.offset_bytes, location.c.length_bytes)
+    .join(pack, pack.c.id == location.c.pack_id)
+    .where(location.c.digest.in_(sa.bindparam("digests", expanding=True)))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +123,8 @@ def find_locations(connection: sa.Connection, digests: Sequence[bytes]) -> dict[
     """Return the locations of those digests that have one."""
     found: dict[bytes, Location] = {}
     for batch in split_batches(list(dict.fromkeys(digests))):
-        query = (
-            sa.select(
-                location.c.digest, pack.c.name, location.c.offset_bytes, location.c.length_bytes
-            )
-            .join(pack, pack.c.id == location.c.pack_id)
-            .where(location.c.digest.in_(batch))
-        )
-        for digest, name, offset, length in connection.execute(query):
+        rows = _FIND_LOCATIONS.fetch_all(connection, {"digests": batch})
+        for digest, name, offset, length in rows:
             found[digest] = Location(name, offset, length)
     return found
 

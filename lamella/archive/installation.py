@@ -37,6 +37,7 @@ class Archive:
         database: Where rows are.
         packs: Where bytes are.
         spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
+        cache_folder: Where derived things are kept that anybody may delete.
         node_id: Owner of the sessions opened here: of a server the same after each start, so
             that it finds what a crash left; of one more process of it, that and the process's
             place; of any other command a name of its own.
@@ -45,6 +46,7 @@ class Archive:
     database: Database
     packs: PackStore
     spool_folder: Path
+    cache_folder: Path
     node_id: str
 
     async def close(self) -> None:
@@ -82,7 +84,7 @@ async def open_archive(settings: Settings, *, is_server: bool = False, place: st
     except BaseException:
         await database.close()
         raise
-    return Archive(database, packs, spool_folder, node_id)
+    return Archive(database, packs, spool_folder, folder / "cache", node_id)
 
 
 def prepare_folder(folder: Path) -> None:

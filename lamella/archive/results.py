@@ -21,12 +21,13 @@ from lamella.archive.levels import (
     INSTANCE_AVAILABILITY,
     RETRIEVE_URL,
     SPECIFIC_CHARACTER_SET,
+    TIMEZONE_OFFSET,
     UNIQUE_KEYS,
     Level,
     Path,
     level_of,
 )
-from lamella.archive.matching import Attributes, resolve_tag
+from lamella.archive.matching import DATE_TIME_PAIRS, Attributes, resolve_tag
 from lamella.archive.query import Query, parse_attribute
 
 Shaper = Callable[[Attributes, Mapping[str, int], str | None], dict[str, Any]]
@@ -51,6 +52,18 @@ def shape_result(
         retrieve_url: Absolute URL of the match, if it can be retrieved.
     """
     return build_shaper(query)(attributes, counts or {}, retrieve_url)
+
+
+def list_tags(query: Query) -> frozenset[str] | None:
+    """Return the top-level tags that matching and shaping look at; None if it may be any."""
+    if query.include_all or query.creators or any(key.creator for key in query.keys):
+        return None
+    wanted, _ = _plan(query)
+    keyed = {key.path[0] for key in query.scope_keys()}
+    for date, time in DATE_TIME_PAIRS.items():
+        if date in keyed or time in keyed:
+            keyed |= {date, time}
+    return frozenset({*wanted, *keyed, TIMEZONE_OFFSET})
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from isal import igzip
+from isal import igzip, isal_zlib
 from litestar.types import Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 GZIP_FROM_BYTES = 1024
 _GZIP_LEVEL = 1
+_GZIP_FORMAT = 31  # window bits: gzip rather than zlib
 
 
 class Answer:
@@ -76,6 +77,16 @@ def compress_body(body: bytes) -> bytes:
     """Return a body gzipped (igzip: 10 times the speed of zlib at much the same size)."""
     packed: bytes = igzip.compress(body, _GZIP_LEVEL, mtime=0)
     return packed
+
+
+async def compress_pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield a body gzipped while it comes."""
+    packer: Any = isal_zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
+    async for piece in pieces:
+        packed = packer.compress(piece)
+        if packed:
+            yield packed
+    yield packer.flush()
 
 
 async def iterate(chunks: Any) -> AsyncIterator[bytes]:

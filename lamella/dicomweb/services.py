@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
 
 
 DOCUMENT_CACHE_BYTES = 16 << 20
+BODY_CACHE_BYTES = 24 << 20
+
+BodyKey = tuple[int, tuple[tuple[str, bytes], ...], str]
+"""Dataset, URL and node of each series, coding asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The metadata of series as they are sent.
+
+    Attributes:
+        coding: Content coding, '' for none.
+    """
+
+    coding: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +44,9 @@ class Services:
         documents: Derived data of instances whose frames were asked for lately, by dataset and
             key; they never change.
         renditions: What was made of instances, and is being made.
+        bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
+        assembly: Held while such a body is made: what many clients wait for is made once, and
+            one at a time for the sake of memory.
     """
 
     repository: Repository
@@ -36,6 +56,10 @@ class Services:
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
     )
     renditions: Renditions = field(default_factory=Renditions)
+    bodies: LeastRecent[BodyKey, Body] = field(
+        default_factory=lambda: LeastRecent(BODY_CACHE_BYTES)
+    )
+    assembly: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

@@ -73,6 +73,8 @@ async def check(
     for dataset in run.datasets:
         await _examine_history(run, dataset)
     await examine_staged(run)
+    if repair:
+        repository.shelf.clear()  # it may hold what was made from damaged rows
     return run.report
 
 

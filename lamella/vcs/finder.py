@@ -9,18 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from lamella.archive.levels import (
     SERIES_RELATED_INSTANCES,
-    SOP_INSTANCE_UID,
     STUDY_RELATED_INSTANCES,
     STUDY_RELATED_SERIES,
     Level,
 )
 from lamella.archive.matching import match_query
-from lamella.archive.query import Query, UidList
+from lamella.archive.query import Query
 from lamella.archive.search import (
     Row,
     search_patients,
@@ -29,11 +27,9 @@ from lamella.archive.search import (
     take_page,
     walk_series,
 )
-from lamella.archive.tables import derived
-from lamella.archive.upsert import split_batches
 from lamella.vcs.judgement import find_places
 from lamella.vcs.repository import Repository
-from lamella.vcs.stored import key_of_entry, load_documents
+from lamella.vcs.series_instances import InstanceReader, list_sop_uids
 from lamella.vcs.tree import Tree
 from lamella.vcs.view import View
 
@@ -107,9 +103,10 @@ def _match_instances(
 ) -> Iterator[Match]:
     tree = view.tree(connection, repository)
     match = match_query(query)
+    reader = InstanceReader(connection, repository, view, query)
     for row in _narrow(connection, repository, view, query):
         counts = count(tree, row.study_uid, row.series_uid or "")
-        for sop_uid, document in _read_series(connection, view, tree, row, query):
+        for sop_uid, document in reader.read(row.study_uid, row.series_uid or ""):
             attributes = {**row.attributes, **document}
             if match(attributes):
                 yield Match(row.study_uid, row.series_uid or "", sop_uid, attributes, counts)
@@ -121,7 +118,7 @@ def _narrow(
     """Yield the series that can hold matches; those of named instances by the place index."""
     visible = view.visible(connection, repository)
     wanted = query.narrow_to(Level.SERIES)
-    uids = _list_sop_uids(query)
+    uids = list_sop_uids(query)
     if uids is None or query.series_uid:
         yield from walk_series(connection, view.dataset.id, wanted, visible)
         return
@@ -131,52 +128,3 @@ def _narrow(
             continue
         there = replace(wanted, study_uid=study_uid, series_uid=series_uid)
         yield from walk_series(connection, view.dataset.id, there, visible)
-
-
-def _list_sop_uids(query: Query) -> tuple[str, ...] | None:
-    if query.sop_uid:
-        return (query.sop_uid,)
-    for key in query.keys:
-        if key.path == (SOP_INSTANCE_UID,) and isinstance(key.condition, UidList):
-            return key.condition.uids
-    return None
-
-
-def _read_series(
-    connection: sa.Connection, view: View, tree: Tree, row: Row, query: Query
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a series' instances with their documents, by Instance Number, then UID."""
-    uids = _list_sop_uids(query)
-    entries = {
-        sop_uid: key_of_entry(entry)
-        for sop_uid, entry in tree.instances(row.study_uid, row.series_uid or "")
-        if uids is None or sop_uid in uids
-    }
-    ordered = order_instances(connection, view.dataset.id, entries)
-    for batch in split_batches(ordered, DOCUMENTS_AT_A_TIME):
-        keys = [entries[sop_uid] for sop_uid in batch]
-        documents = load_documents(connection, view.dataset.id, keys)
-        for sop_uid in batch:
-            yield sop_uid, msgspec.json.decode(documents[entries[sop_uid]].dicom_json)
-
-
-def order_instances(
-    connection: sa.Connection, dataset_id: int, keys: Mapping[str, bytes]
-) -> list[str]:
-    """Return SOP Instance UIDs by Instance Number, then UID; those without a number last.
-
-    Args:
-        keys: SOP Instance UID → instance key.
-    """
-    numbers: dict[bytes, int | None] = {}
-    for batch in split_batches(list(keys.values())):
-        query = sa.select(derived.c.key, derived.c.instance_number).where(
-            derived.c.dataset_id == dataset_id, derived.c.key.in_(batch)
-        )
-        numbers.update((key, number) for key, number in connection.execute(query))
-
-    def place(sop_uid: str) -> tuple[bool, int, str]:
-        number = numbers.get(keys[sop_uid])
-        return number is None, number or 0, sop_uid
-
-    return sorted(keys, key=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
+from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
@@ -19,6 +20,8 @@ from lamella.vcs.nodes import (
     decompress,
     encode_node,
 )
+from lamella.vcs.series_attributes import AttributeCache
+from lamella.vcs.series_documents import SeriesShelf, name_folder
 from lamella.vcs.tables import node
 from lamella.vcs.tree import Tree
 
@@ -44,6 +47,8 @@ class Repository:
         commit_rows: Visible rows by dataset and commit, of commits made here. (An id is a hash
             of the commit, so one whose transaction was undone does no harm.)
         views: Resolved revisions.
+        shelf: Documents of series, on disk.
+        series_attributes: What searches read of them, in memory.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -54,6 +59,8 @@ class Repository:
             VISIBLE_CACHE_ENTRIES
         )
         self.views = KnownViews(archive.database)
+        self.shelf = SeriesShelf(DerivedCache(archive.cache_folder / name_folder()))
+        self.series_attributes = AttributeCache()
         self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
 
     def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:
@@ -63,6 +70,40 @@ class Repository:
     def tree(self, connection: sa.Connection, dataset_id: int, root: bytes) -> Tree:
         """Return a tree of a dataset, read within a transaction."""
         return Tree(self.nodes(connection, dataset_id), root)
+
+    def recall_tree(self, root: bytes) -> Tree:
+        """Return a tree that needs no database; reading what is not cached raises `NotCached`."""
+        return Tree(CachedNodes(self._nodes), root)
+
+
+class NotCached(Exception):
+    """A node has to be read from the database; see `Repository.recall_tree`."""
+
+
+class CachedNodes:
+    """Reads nodes that are in memory, decoded, and no others."""
+
+    def __init__(self, cache: LeastRecent[bytes, Node]) -> None:
+        self._cache = cache
+
+    def load(self, digest: bytes) -> Node:
+        """Return a node.
+
+        Raises:
+            NotCached: It is not in memory.
+        """
+        node = self._cache.get(digest)
+        if node is None:
+            raise NotCached
+        return node
+
+    def read(self, digest: bytes) -> bytes:
+        """Return a node's encoded bytes.
+
+        Raises:
+            NotCached: It is not in memory.
+        """
+        return encode_node(self.load(digest))
 
 
 class DatabaseNodes:

@@ -11,10 +11,10 @@ from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.archive.search import search_series
 from lamella.errors import ResourceNotFound
-from lamella.vcs.finder import order_instances
 from lamella.vcs.repository import Repository
+from lamella.vcs.series_instances import order_instances
 from lamella.vcs.stored import key_of_entry
-from lamella.vcs.tree import Entry, Tree
+from lamella.vcs.tree import Entry, Subtree, Tree
 from lamella.vcs.view import View
 
 
@@ -36,6 +36,53 @@ class Selected:
     def path(self) -> tuple[str, ...]:
         """Return the path segments of the instance under a DICOMweb root."""
         return ("studies", self.study_uid, "series", self.series_uid, "instances", self.sop_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSeries:
+    """One series of a view."""
+
+    study_uid: str
+    series_uid: str
+    subtree: Subtree
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Return the path segments of the series under a DICOMweb root."""
+        return ("studies", self.study_uid, "series", self.series_uid)
+
+
+def select_series(
+    connection: sa.Connection,
+    repository: Repository,
+    view: View,
+    study_uid: str,
+    series_uid: str | None = None,
+) -> list[SelectedSeries]:
+    """Return the series of a study by number, or the one series, without a look inside.
+
+    Raises:
+        ResourceNotFound: The view has none of these.
+    """
+    tree = view.tree(connection, repository)
+    if series_uid is not None:
+        return [pick_series(tree, study_uid, series_uid)]
+    ordered = _order_series(connection, repository, view, study_uid)
+    if not ordered:
+        raise ResourceNotFound(f"There is no study {study_uid} at this revision.")
+    return [pick_series(tree, study_uid, uid) for uid in ordered]
+
+
+def pick_series(tree: Tree, study_uid: str, series_uid: str) -> SelectedSeries:
+    """Return one series of a tree.
+
+    Raises:
+        ResourceNotFound: The tree has no such series.
+    """
+    subtree = tree.find_series(study_uid, series_uid)
+    if subtree is None:
+        raise ResourceNotFound(f"There is no series {series_uid} at this revision.")
+    return SelectedSeries(study_uid, series_uid, subtree)
 
 
 def select(

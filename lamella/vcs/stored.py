@@ -76,10 +76,12 @@ class Document:
     Attributes:
         dicom_json: UTF-8 JSON of all attributes (PS3.18 Annex F).
         frames: An encoded `FrameTable`, or None.
+        instance_number: (0020,0013), or None.
     """
 
     dicom_json: bytes
     frames: bytes | None
+    instance_number: int | None
 
 
 _LOAD_INSTANCES = Statement(
@@ -89,7 +91,9 @@ _LOAD_INSTANCES = Statement(
     )
 )
 _LOAD_DOCUMENTS = Statement(
-    sa.select(derived.c.key, derived.c.dicom_json, derived.c.frames).where(
+    sa.select(
+        derived.c.key, derived.c.dicom_json, derived.c.frames, derived.c.instance_number
+    ).where(
         derived.c.dataset_id == sa.bindparam("dataset_id"),
         derived.c.key.in_(sa.bindparam("keys", expanding=True)),
     )
@@ -99,6 +103,11 @@ _LOAD_DOCUMENTS = Statement(
 def key_of_entry(entry: Entry) -> bytes:
     """Return the key under which an entry's rows are kept."""
     return key_of(entry.segments)
+
+
+def place_in_series(sop_uid: str, instance_number: int | None) -> tuple[bool, int, str]:
+    """Return what instances of a series are sorted by: number, then UID; the unnumbered last."""
+    return instance_number is None, instance_number or 0, sop_uid
 
 
 def load_instances(
@@ -138,10 +147,11 @@ def load_documents(
         IntegrityError: One has none (`lamella fsck --repair` makes it again).
     """
     found: dict[bytes, Document] = {}
+    decompress = zstandard.ZstdDecompressor().decompress  # making one costs as much as using it
     for batch in split_batches(list(dict.fromkeys(keys))):
         names = {"dataset_id": dataset_id, "keys": batch}
-        for key, document, frames in _LOAD_DOCUMENTS.fetch_all(connection, names):
-            found[key] = Document(zstandard.decompress(document), frames)
+        for key, document, frames, number in _LOAD_DOCUMENTS.fetch_all(connection, names):
+            found[key] = Document(decompress(document), frames, number)
     for key in keys:
         if key not in found:
             raise IntegrityError(f"instance {key.hex()[:16]} has no derived data")

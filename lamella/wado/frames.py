@@ -30,7 +30,7 @@ from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, Resour
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.vcs.selection import Selected
 from lamella.vcs.stored import Document
-from lamella.wado.metadata import read_documents
+from lamella.wado.stored_documents import read_documents
 
 MOST_FRAMES = 100_000
 LONG_FRAME_BYTES = 4 << 20  # beyond this a frame is sent in chunks, for the sake of memory

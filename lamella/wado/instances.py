@@ -32,7 +32,7 @@ from lamella.imaging.answers import plan_answer
 from lamella.imaging.decoders import PixelDescription
 from lamella.imaging.explicit import decompress_instance, rewrite_explicit
 from lamella.vcs.selection import Selected
-from lamella.wado.metadata import read_documents
+from lamella.wado.stored_documents import read_documents
 
 PLANNED_AT_A_TIME = 200
 

@@ -6,78 +6,67 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
-from isal import isal_zlib
 
-from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
-from lamella.dicomweb.pinned import Pinned, takes_gzip
+from lamella.dicomweb.pinned import Pinned
 from lamella.errors import NotAcceptable
-from lamella.vcs.selection import Selected
-from lamella.vcs.stored import Document, load_documents
+from lamella.vcs.repository import NotCached
+from lamella.vcs.selection import Selected, SelectedSeries, pick_series, select, select_series
+from lamella.wado.series_metadata import answer_series
+from lamella.wado.stored_documents import read_documents
 
-WHOLE_UP_TO = 2000  # instances; a longer answer is streamed
-BATCH = 200
-_GZIP_FORMAT = 31  # window bits: gzip rather than zlib
+XML_UP_TO = 2000  # instances
 
 
-async def answer_metadata(pinned: Pinned, selected: Sequence[Selected]) -> Answer:
-    """Return the metadata of instances as one JSON array."""
+async def answer_metadata(
+    pinned: Pinned, study_uid: str, series_uid: str | None, sop_uid: str | None
+) -> Answer:
+    """Return the metadata of the instances of a study or series, or of one, as one JSON array.
+
+    Raises:
+        ResourceNotFound: The view has none of these.
+        NotAcceptable: The client takes neither JSON nor XML.
+    """
     form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
+    repository, view = pinned.services.repository, pinned.view
+    if not form.is_xml and sop_uid is None:
+        series = await _select_series(pinned, study_uid, series_uid)
+        return await answer_series(pinned, series, form.media_type)
+    selected = await repository.archive.database.read(
+        lambda c: select(c, repository, view, study_uid, series_uid, sop_uid)
+    )
     if form.is_xml:
         return await _answer_xml(pinned, selected)
-    if len(selected) <= WHOLE_UP_TO:
-        pieces = [piece async for piece in _write_array(pinned, selected)]
-        return pinned.answer(form.media_type, b"".join(pieces))
-    coding = "gzip" if takes_gzip(pinned.request) else ""
-    headers = pinned.headers(form.media_type, coding)
-    if pinned.is_fresh(headers):
-        return Answer(304, headers)
-    headers.append(("content-type", form.media_type))
-    body = _write_array(pinned, selected)
-    if coding:
-        headers.append(("content-encoding", coding))
-        body = _compress(body)
-    return Answer(200, headers, body)
+    documents = await read_documents(pinned, selected)
+    filled = [fill_holes(documents[one.key].dicom_json, pinned.url(*one.path)) for one in selected]
+    return pinned.answer(form.media_type, b"[" + b",".join(filled) + b"]")
 
 
-async def read_documents(pinned: Pinned, selected: Sequence[Selected]) -> dict[bytes, Document]:
-    """Return the derived data of instances by key."""
-    database = pinned.services.repository.archive.database
-    keys = [one.key for one in selected]
-    return await database.read(lambda c: load_documents(c, pinned.view.dataset.id, keys))
+async def _select_series(
+    pinned: Pinned, study_uid: str, series_uid: str | None
+) -> list[SelectedSeries]:
+    repository, view = pinned.services.repository, pinned.view
+    if series_uid is not None:
+        try:
+            return [pick_series(repository.recall_tree(view.root), study_uid, series_uid)]
+        except NotCached:
+            pass  # the database has it
+    return await repository.archive.database.read(
+        lambda c: select_series(c, repository, view, study_uid, series_uid)
+    )
 
 
 async def _answer_xml(pinned: Pinned, selected: Sequence[Selected]) -> Answer:
-    if len(selected) > WHOLE_UP_TO:
-        raise NotAcceptable(f"XML is given for {WHOLE_UP_TO} instances at most: ask for JSON.")
+    if len(selected) > XML_UP_TO:
+        raise NotAcceptable(f"XML is given for {XML_UP_TO} instances at most: ask for JSON.")
     documents = await read_documents(pinned, selected)
     data_sets = (
         msgspec.json.decode(fill_holes(documents[one.key].dicom_json, pinned.url(*one.path)))
         for one in selected
     )
     return pinned.answer_xml(data_sets)
-
-
-async def _write_array(pinned: Pinned, selected: Sequence[Selected]) -> AsyncIterator[bytes]:
-    opening = b"["
-    for batch in split_batches(selected, BATCH):
-        documents = await read_documents(pinned, batch)
-        filled = [fill_holes(documents[one.key].dicom_json, pinned.url(*one.path)) for one in batch]
-        yield opening + b",".join(filled)
-        opening = b","
-    yield b"]"
-
-
-async def _compress(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    packer: Any = isal_zlib.compressobj(1, wbits=_GZIP_FORMAT)
-    async for piece in pieces:
-        packed = packer.compress(piece)
-        if packed:
-            yield packed
-    yield packer.flush()

@@ -25,7 +25,7 @@ from lamella.imaging.rendering.attributes import (
 from lamella.imaging.rendering.options import RenderOptions
 from lamella.vcs.selection import Selected
 from lamella.wado.frames import FrameReader, open_frames
-from lamella.wado.metadata import read_documents
+from lamella.wado.stored_documents import read_documents
 
 _MOST_TABLE_BYTES = 16 << 20  # an ICC profile of a slide scanner has some 2 MB
 _BULK = "bulkdata/"

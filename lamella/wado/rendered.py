@@ -34,9 +34,9 @@ from lamella.imaging.rendering.options import MOVIE_TYPES, RenderOptions
 from lamella.vcs.selection import Selected
 from lamella.wado.documents import make_document
 from lamella.wado.frames import parse_frame_list
-from lamella.wado.metadata import read_documents
 from lamella.wado.pictures import Subject
 from lamella.wado.render_parameters import read_options
+from lamella.wado.stored_documents import read_documents
 from lamella.wado.subjects import Category, Kind, classify
 
 PLANNED_AT_A_TIME = 200

@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, route
 from litestar.types import ASGIApp
 
+from lamella.dicomweb.pinned import pin
 from lamella.wado.bulk import answer_bulk_data
 from lamella.wado.frames import answer_frames
 from lamella.wado.instances import answer_instances
@@ -30,7 +31,9 @@ async def retrieve_instances(request: Request[Any, Any, Any]) -> ASGIApp:
 )
 async def retrieve_metadata(request: Request[Any, Any, Any]) -> ASGIApp:
     """Retrieve all attributes, without bulk values, as DICOM JSON."""
-    return await answer_metadata(*await select_target(request))
+    names = request.path_params
+    pinned = await pin(request)
+    return await answer_metadata(pinned, names["study"], names.get("series"), names.get("instance"))
 
 
 @route(list_paths(FRAMES), http_method=READ, name="retrieve-frames")

@@ -1,0 +1,136 @@
+"""Metadata of whole series: assembled once for each series node and URL, then sent as kept.
+
+Source:
+    PS3.18 §10.4.1.1.2 and Annex F.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from lamella.archive.threads import run_in_thread
+from lamella.archive.upsert import split_batches
+from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body, compress_pieces
+from lamella.dicomweb.bulk_uris import fill_holes
+from lamella.dicomweb.pinned import Pinned, takes_gzip
+from lamella.dicomweb.services import Body, BodyKey
+from lamella.vcs.selection import SelectedSeries, select
+from lamella.vcs.series_documents import SeriesDocuments, load_series
+from lamella.wado.stored_documents import BATCH, read_documents
+
+# An answer beyond either is sent while it is made, and not kept.
+WHOLE_UP_TO = 2000  # instances
+LONGEST_BODY_BYTES = 24 << 20
+
+
+async def answer_series(
+    pinned: Pinned, selected: Sequence[SelectedSeries], media_type: str
+) -> Answer:
+    """Return the metadata of all instances of series as one JSON array."""
+    coding = "gzip" if takes_gzip(pinned.request) else ""
+    key = _name_body(pinned, selected, coding)
+    body = pinned.services.bodies.get(key)
+    if body is None:
+        async with pinned.services.assembly:
+            body = pinned.services.bodies.get(key) or await _assemble(pinned, selected, key)
+    if body is None:
+        return _stream(pinned, selected, media_type, coding)
+    headers = pinned.headers(media_type, body.coding)
+    if pinned.is_fresh(headers):
+        return Answer(304, headers)
+    if body.coding:
+        headers.append(("content-encoding", body.coding))
+    return Answer(200, [*headers, ("content-type", media_type)], body.data)
+
+
+def _name_body(pinned: Pinned, selected: Sequence[SelectedSeries], coding: str) -> BodyKey:
+    parts = tuple((pinned.url(*one.path), one.subtree.root) for one in selected)
+    return pinned.view.dataset.id, parts, coding
+
+
+async def _assemble(
+    pinned: Pinned, selected: Sequence[SelectedSeries], key: BodyKey
+) -> Body | None:
+    """Make and keep a body; None if it is too long for that."""
+    if sum(one.subtree.summary.n_instances for one in selected) > WHOLE_UP_TO:
+        return None
+    pieces: list[bytes] = []
+    length = 0
+    async for piece in _write_array(pinned, selected):
+        pieces.append(piece)
+        length += len(piece)
+        if length > LONGEST_BODY_BYTES:
+            return None
+    body = await run_in_thread(_finish, pieces, key[2])
+    pinned.services.bodies.put(key, body, len(body.data))
+    return body
+
+
+def _finish(pieces: list[bytes], coding: str) -> Body:
+    data = b"".join(pieces)
+    if coding and len(data) >= GZIP_FROM_BYTES:
+        return Body(coding, compress_body(data))
+    return Body("", data)
+
+
+def _stream(
+    pinned: Pinned, selected: Sequence[SelectedSeries], media_type: str, coding: str
+) -> Answer:
+    headers = pinned.headers(media_type, coding)
+    if pinned.is_fresh(headers):
+        return Answer(304, headers)
+    headers.append(("content-type", media_type))
+    body = _write_array(pinned, selected)
+    if coding:
+        headers.append(("content-encoding", coding))
+        body = compress_pieces(body)
+    return Answer(200, headers, body)
+
+
+async def _write_array(pinned: Pinned, selected: Sequence[SelectedSeries]) -> AsyncIterator[bytes]:
+    opening = b"["
+    for one in selected:
+        async for piece in _write_series(pinned, one):
+            yield opening
+            yield piece
+            opening = b","
+    yield b"]"
+
+
+async def _write_series(pinned: Pinned, series: SelectedSeries) -> AsyncIterator[bytes]:
+    """Yield the documents of a series, filled: all at once unless they are too long for that."""
+    documents = await _open_documents(pinned, series)
+    if documents is not None:
+        yield await run_in_thread(_fill, documents, pinned.url(*series.path))
+        return
+    repository, view = pinned.services.repository, pinned.view
+    instances = await repository.archive.database.read(
+        lambda c: select(c, repository, view, series.study_uid, series.series_uid)
+    )
+    for batch in split_batches(instances, BATCH):
+        found = await read_documents(pinned, batch)
+        yield b",".join(
+            [fill_holes(found[one.key].dicom_json, pinned.url(*one.path)) for one in batch]
+        )
+
+
+async def _open_documents(pinned: Pinned, series: SelectedSeries) -> SeriesDocuments | None:
+    repository, view = pinned.services.repository, pinned.view
+    documents = await run_in_thread(repository.shelf.find, view.dataset.id, series.subtree)
+    if documents is not None:
+        return documents
+    documents = await repository.archive.database.read(
+        lambda c: load_series(
+            c,
+            view.dataset.id,
+            dict(view.tree(c, repository).instances(series.study_uid, series.series_uid)),
+        )
+    )
+    if documents is not None:
+        await run_in_thread(repository.shelf.keep, view.dataset.id, series.subtree, documents)
+    return documents
+
+
+def _fill(documents: SeriesDocuments, series_url: str) -> bytes:
+    base = f"{series_url}/instances/"
+    return b",".join([fill_holes(document, base + uid) for uid, document in documents])
