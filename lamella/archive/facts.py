@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from lamella.archive.canonical import (
-    HASH_CHUNK_BYTES,
     Span,
     digest_bulk,
     digest_content,
@@ -22,7 +21,7 @@ from lamella.archive.dicom_json import encode_attributes
 from lamella.archive.frames import DoubtfulFrames, FrameTable, build_frame_table
 from lamella.archive.header import Header, has_preamble, read_header
 from lamella.archive.recorder import Attributes
-from lamella.archive.source import ByteSource
+from lamella.archive.source import ByteSource, MemorySource
 from lamella.archive.values import is_uid
 from lamella.errors import InvalidInstance
 
@@ -129,10 +128,9 @@ def read_facts(source: ByteSource, *, fallback_charset: str | None = None) -> In
 def hash_segments(source: ByteSource) -> tuple[Segment, ...]:
     """Cut a file and hash its segments, in chunks of up to 1 MiB."""
     bounds = cut(source)
-    if source.size <= HASH_CHUNK_BYTES:
-        whole = memoryview(source.read_at(0, source.size))
+    if isinstance(source, MemorySource):
         return tuple(
-            Segment(sha256(whole[offset : offset + length]).digest(), offset, length)
+            Segment(sha256(source.view[offset : offset + length]).digest(), offset, length)
             for offset, length in bounds
         )
     return tuple(

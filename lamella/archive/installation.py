@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lamella.archive.blocks import BlockPool
 from lamella.archive.database import Database, open_database
 from lamella.archive.migration import migrate_to_head
 from lamella.archive.packs.local import LocalPackStore, make_durable_folder, sync_folder
@@ -38,6 +39,7 @@ class Archive:
         packs: Where bytes are.
         spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
         cache_folder: Where derived things are kept that anybody may delete.
+        blocks: The memory that incoming bytes wait in.
         node_id: Owner of the sessions opened here: of a server the same after each start, so
             that it finds what a crash left; of one more process of it, that and the process's
             place; of any other command a name of its own.
@@ -48,6 +50,7 @@ class Archive:
     spool_folder: Path
     cache_folder: Path
     node_id: str
+    blocks: BlockPool = field(default_factory=BlockPool)
 
     async def close(self) -> None:
         """Close the database and the pack store."""

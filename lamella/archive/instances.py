@@ -14,24 +14,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 import zstandard
+from sqlalchemy.dialects import postgresql, sqlite
 
+from lamella.archive.blobs import find_locations
+from lamella.archive.blocks import Block
 from lamella.archive.facts import InstanceFacts, Segment, read_facts
 from lamella.archive.installation import Archive
-from lamella.archive.packs.store import name_pack
-from lamella.archive.source import ByteSource, MemorySource
-from lamella.archive.spool import Spool
-from lamella.archive.statements import Statement, insert_into
+from lamella.archive.packs.store import PackRange, name_pack
+from lamella.archive.spool import Chunk, Spool
+from lamella.archive.statements import Statement
 from lamella.archive.tables import derived, instance, location, pack
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import OutOfResources
 
 DERIVED_FORMAT = 1
-BUFFER_BYTES = 1 << 20
 PACK_BYTES = 64 << 20  # a longer unit makes several packs, so that gc can free parts of it
 
 
@@ -46,7 +49,24 @@ _TOUCH = Statement(
     .values(used_us=sa.bindparam("now"))
     .returning(location.c.digest)
 )
-_INSERT_PACK = insert_into(pack)
+
+
+def _build_pack_growth(insert: Any) -> Statement:
+    """Return what notes a pack, or that it has grown, and returns its id."""
+    adding = insert(pack)
+    end = adding.excluded.size_bytes
+    growth = sa.case((pack.c.size_bytes < end, end), else_=pack.c.size_bytes)
+    adding = adding.on_conflict_do_update(index_elements=["name"], set_={"size_bytes": growth})
+    return Statement(adding.returning(pack.c.id), ["name", "size_bytes", "created_us"])
+
+
+_GROW_PACK = {
+    "sqlite": _build_pack_growth(sqlite.insert),
+    "postgresql": _build_pack_growth(postgresql.insert),
+}
+
+Placed = tuple[Segment, int]
+"""A segment, and where it lies in its spool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +104,17 @@ class Intake:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._spools: list[Spool] = []
-        self._placed: list[list[tuple[Segment, int]]] = []  # per spool: segment, file offset
+        self._block: Block | None = None
+        self._spools: list[Spool] = []  # the last has the block, the others are sealed
+        self._placed: list[list[Placed]] = []  # of each spool
         self._facts: dict[bytes, InstanceFacts] = {}
-        self._packs: dict[str, int] = {}
+        self._adopted: dict[str, int] = {}
+        self._appended: list[PackRange] = []
         self._new: list[_NewBlob] = []
         self._known: set[bytes] = set()
 
     async def add(
-        self, chunks: AsyncIterator[bytes], check: Callable[[InstanceFacts], None] | None = None
+        self, chunks: AsyncIterator[Chunk], check: Callable[[InstanceFacts], None] | None = None
     ) -> Received:
         """Take one instance from a stream of bytes of any length, in flat memory.
 
@@ -102,18 +124,15 @@ class Intake:
 
         Raises:
             InstanceRefused: It is refused; nothing of it is kept.
-            OutOfResources: There is no room.
+            OutOfResources: There is no room, or too many store at once.
         """
-        spool = self._open_spool()
+        spool = await self._open_spool()
         try:
-            buffer = bytearray()
-            spilled = False
             async for chunk in chunks:
-                buffer += chunk
-                if len(buffer) >= BUFFER_BYTES:
-                    await run_in_thread(spool.write, buffer)
-                    buffer, spilled = bytearray(), True
-            return await run_in_thread(self._finish, spool, buffer, spilled, check)
+                rest = spool.take(chunk)
+                if rest:
+                    await run_in_thread(spool.write, rest)
+            return await run_in_thread(self._finish, spool, check)
         except BaseException:
             spool.drop()
             raise
@@ -129,13 +148,16 @@ class Intake:
         taken = set(found)
         self._known = found
         for spool, placed in zip(self._spools, self._placed, strict=True):
-            fresh: list[tuple[Segment, int]] = []
+            fresh: list[Placed] = []
             for segment, offset in placed:
                 if segment.digest not in taken:
                     taken.add(segment.digest)
                     fresh.append((segment, offset))
-            if fresh:
+            if fresh and spool.is_in_memory:
+                await self._append(spool, fresh)
+            elif fresh:
                 await self._adopt(spool, fresh)
+        self._give_block_back()
 
     def record(self, connection: sa.Connection, dataset_id: int, now_us: int) -> None:
         """Write locations, instance rows and derived data, in the caller's transaction.
@@ -154,86 +176,103 @@ class Intake:
     async def discard(self) -> None:
         """Drop what was taken, before any row could name it."""
         self.close()
-        for name in self._packs:
+        for name in self._adopted:
             await self._archive.packs.delete(name)
+        for place in self._appended:
+            await self._archive.packs.release(place)
 
     async def discard_unrecorded(self) -> None:
         """Drop what was taken after its transaction failed, unless that committed after all.
 
-        On PostgreSQL a lost connection leaves that open, so packs stay there and gc frees them.
+        On PostgreSQL a lost connection leaves that open, so bytes stay there and gc frees them.
         """
-        self.close()
         if self._archive.database.dialect != "sqlite":
+            self.close()
             return
-        names = list(self._packs)
-        query = sa.select(pack.c.name).where(pack.c.name.in_(names))
-        recorded = await self._archive.database.read(lambda c: set(c.execute(query).scalars()))
-        for name in names:
-            if name not in recorded:
-                await self._archive.packs.delete(name)
+        digests = [blob.digest for blob in self._new]
+        places = await self._archive.database.read(lambda c: find_locations(c, digests))
+        recorded = {(place.pack_name, place.offset_bytes) for place in places.values()}
+        if not any((blob.pack_name, blob.offset_bytes) in recorded for blob in self._new):
+            await self.discard()
 
     def close(self) -> None:
-        """Remove spool files that no pack store adopted."""
+        """Remove spool files that no pack store adopted, and let others have the block."""
         for spool in self._spools:
-            spool.remove()
+            spool.close()
         self._spools = []
         self._placed = []
+        self._give_block_back()
 
-    def _open_spool(self) -> Spool:
-        if not self._spools or self._spools[-1].size_bytes >= PACK_BYTES:
-            self._spools.append(Spool(self._archive.spool_folder))
-            self._placed.append([])
+    async def _open_spool(self) -> Spool:
+        """Return the spool that the next instance goes to."""
+        if self._block is None:
+            self._block = await self._archive.blocks.take()
+        if self._spools and self._spools[-1].size_bytes < PACK_BYTES:
+            if self._spools[-1].is_short_of_room:
+                await run_in_thread(self._spools[-1].make_room)
+            return self._spools[-1]
+        if self._spools:
+            await run_in_thread(self._spools[-1].seal)
+        self._spools.append(Spool(self._archive.spool_folder, self._block))
+        self._placed.append([])
         return self._spools[-1]
 
-    def _finish(
-        self,
-        spool: Spool,
-        buffer: bytearray,
-        spilled: bool,
-        check: Callable[[InstanceFacts], None] | None,
-    ) -> Received:
-        source: ByteSource = MemorySource(buffer)
-        spool_rest = bool(buffer)
-        if spilled:
-            spool.write(buffer)
-            spool_rest = False
-            source = spool.source()
-        facts = read_facts(source)
+    def _give_block_back(self) -> None:
+        if self._block is not None:
+            self._archive.blocks.give_back(self._block)
+            self._block = None
+
+    def _finish(self, spool: Spool, check: Callable[[InstanceFacts], None] | None) -> Received:
+        facts = read_facts(spool.source())
         if check is not None:
             check(facts)
-        if spool_rest:
-            spool.write(buffer)
         start = spool.keep()
         self._placed[-1] += [(segment, start + segment.offset) for segment in facts.segments]
         key = key_of([(segment.digest, segment.length) for segment in facts.segments])
         self._facts.setdefault(key, facts)
         return Received(facts, key)
 
-    async def _adopt(self, spool: Spool, fresh: list[tuple[Segment, int]]) -> None:
-        needed = sum(segment.length for segment, _ in fresh)
-        source = spool
+    async def _append(self, spool: Spool, fresh: list[Placed]) -> None:
+        """Let a growing pack have what a short unit brings."""
+        spool.compact([(offset, segment.length) for segment, offset in fresh])
+        place = await self._archive.packs.append(spool.block, spool.size_bytes)
+        self._appended.append(place)
+        starts = accumulate([segment.length for segment, _ in fresh], initial=place.offset_bytes)
+        self._note_new(place.pack_name, fresh, list(starts)[:-1])
+
+    async def _adopt(self, spool: Spool, fresh: list[Placed]) -> None:
+        """Make a pack of a spool's file, or of a copy where most of it is known already."""
+        await run_in_thread(spool.seal)
+        path, size_bytes = spool.path, spool.size_bytes
         offsets = [offset for _, offset in fresh]
-        if needed < 0.75 * spool.size_bytes:
+        needed = sum(segment.length for segment, _ in fresh)
+        if needed < 0.75 * size_bytes:
             ranges = [(offset, segment.length) for segment, offset in fresh]
-            source = await run_in_thread(spool.copy_ranges, self._archive.spool_folder, ranges)
-            offsets = _accumulate([segment.length for segment, _ in fresh])
+            path, size_bytes = await run_in_thread(spool.copy_ranges, ranges), needed
+            offsets = list(accumulate([length for _, length in ranges], initial=0))[:-1]
         name = name_pack()
-        size = source.size_bytes
         try:
-            self._packs[name] = size
-            await self._archive.packs.adopt(name, source.path)
+            self._adopted[name] = size_bytes
+            await self._archive.packs.adopt(name, path)
         finally:
-            source.remove()
+            path.unlink(missing_ok=True)
+            spool.close()
+        self._note_new(name, fresh, offsets)
+
+    def _note_new(self, name: str, fresh: list[Placed], offsets: list[int]) -> None:
         self._new += [
             _NewBlob(segment.digest, name, offset, segment.length)
             for (segment, _), offset in zip(fresh, offsets, strict=True)
         ]
 
     def _record_packs(self, connection: sa.Connection, now_us: int) -> None:
+        """Note packs, how far they are filled, and where in them the new blobs lie."""
+        ends = self._adopted | {place.pack_name: place.end_bytes for place in self._appended}
+        grow = _GROW_PACK[connection.dialect.name]
         ids: dict[str, int] = {}
-        for name, size in self._packs.items():
-            values = {"name": name, "size_bytes": size, "created_us": now_us}
-            ids[name] = _INSERT_PACK.run_for_id(connection, values)
+        for name, end_bytes in ends.items():
+            values = {"name": name, "size_bytes": end_bytes, "created_us": now_us}
+            ids[name] = grow.fetch_values(connection, values)[0]
         rows = [
             {
                 "digest": blob.digest,
@@ -295,11 +334,3 @@ def make_derived_row(dataset_id: int, key: bytes, facts: InstanceFacts) -> dict[
         "frames": facts.frames.to_bytes() if facts.frames is not None else None,
         "dicom_json": zstandard.compress(facts.dicom_json, 3),
     }
-
-
-def _accumulate(lengths: Sequence[int]) -> list[int]:
-    offsets, total = [], 0
-    for length in lengths:
-        offsets.append(total)
-        total += length
-    return offsets

@@ -21,14 +21,18 @@ class ByteSource(Protocol):
 
 
 class MemorySource:
-    """A source over bytes in memory."""
+    """A source over bytes in memory, which must stay as they are.
+
+    Attributes:
+        view: The bytes themselves, for who need not copy them.
+    """
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = bytes(data)
-        self.size = len(self._data)
+        self.view = memoryview(data)
+        self.size = len(self.view)
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return self._data[offset : offset + length]
+        return bytes(self.view[offset : offset + length])
 
 
 class FileSource:

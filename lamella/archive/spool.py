@@ -1,7 +1,8 @@
-"""Spool files: where incoming bytes wait, on the packs' own disk, until they become a pack.
+"""Spools: where incoming bytes wait, in a block of memory and behind it in a file.
 
-A spool file is locked for as long as its process lives, so that a later start can tell
-leftovers of a crash from work under way in another process.
+What is short stays in the block and never sees a file of its own. What is longer goes into one
+file, on the packs' own disk, which becomes a pack. It is locked for as long as its process
+lives, so that a later start can tell leftovers of a crash from work under way in another process.
 """
 
 from __future__ import annotations
@@ -14,90 +15,185 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamella.archive.source import FileSource
+from lamella.archive.blocks import PAGE_BYTES, Block, round_up
+from lamella.archive.direct import create_file, use_page_cache, write_all
+from lamella.archive.source import ByteSource, FileSource, MemorySource
 from lamella.errors import OutOfResources
 
 SUFFIX = ".spool"
+COPY_BYTES = 1 << 20
+
+Chunk = bytes | bytearray | memoryview
 
 
 class Spool:
-    """One growing file of instances, one after the other.
+    """Instances, one after the other.
 
     Attributes:
-        path: Where the file lies.
+        block: Holds the end of what came; the caller's, who may have it back after `close`.
         size_bytes: How much has been kept.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, block: Block) -> None:
+        self.block = block
         self.size_bytes = 0
-        self._written = 0
-        self.path, descriptor = _create_locked(folder)
-        self._fd: int | None = descriptor
+        self._folder = folder
+        self._path: Path | None = None
+        self._fd: int | None = None
+        self._base = 0  # where the block's first byte lies in the file
+        self._filled = 0  # bytes in the block
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes of the instance under way.
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all of it is in the block, and there is no file."""
+        return self._fd is None
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies, which holds everything after `seal`."""
+        if self._path is None:
+            raise ValueError("This spool has no file.")
+        return self._path
+
+    def take(self, data: Chunk) -> memoryview:
+        """Append bytes of the instance under way as far as the block has room; return the rest."""
+        view = memoryview(data)
+        count = min(len(view), len(self.block.view) - self._filled)
+        self.block.view[self._filled : self._filled + count] = view[:count]
+        self._filled += count
+        return view[count:]
+
+    def write(self, data: Chunk) -> None:
+        """Append bytes of the instance under way, to the file if the block is full.
 
         Raises:
             OutOfResources: The disk is full.
         """
-        view = memoryview(data)
-        with _full_disk_named():
-            while view:
-                count = os.pwrite(self._descriptor, view, self.size_bytes + self._written)
-                self._written += count
-                view = view[count:]
+        rest = self.take(data)
+        while rest:
+            self._empty_block()
+            rest = self.take(rest)
 
-    def source(self) -> FileSource:
-        """Return the bytes of the instance under way."""
-        return FileSource(self._descriptor, self.size_bytes, self._written)
+    @property
+    def is_short_of_room(self) -> bool:
+        """Whether another instance may well not fit into the block."""
+        return self._filled > len(self.block.view) // 2
+
+    def make_room(self) -> None:
+        """Move what has been kept to the file, so that the next instance is read from memory.
+
+        Raises:
+            OutOfResources: The disk is full.
+        """
+        self._empty_block()
+
+    def source(self) -> ByteSource:
+        """Return the bytes of the instance under way.
+
+        Raises:
+            OutOfResources: The disk is full.
+        """
+        start, stop = self.size_bytes, self._base + self._filled
+        if start >= self._base:
+            return MemorySource(self.block.view[start - self._base : self._filled])
+        with _full_disk_named():
+            self._flush()
+        return FileSource(self._file, start, stop - start)
 
     def keep(self) -> int:
         """End the instance under way and return where it begins."""
         start = self.size_bytes
-        self.size_bytes += self._written
-        self._written = 0
+        self.size_bytes = self._base + self._filled
         return start
 
     def drop(self) -> None:
         """Forget the instance under way."""
-        self._written = 0
-        os.ftruncate(self._descriptor, self.size_bytes)
+        start = self.size_bytes
+        if start < self._base:  # its begin is in the file already
+            self._base = start // PAGE_BYTES * PAGE_BYTES
+            kept = os.pread(self._file, start - self._base, self._base)
+            self.block.view[: len(kept)] = kept
+            os.ftruncate(self._file, start)
+        self._filled = start - self._base
 
-    def copy_ranges(self, folder: Path, ranges: Sequence[tuple[int, int]]) -> Spool:
-        """Return a new spool that holds only these (offset, length) ranges, one after the other.
+    def compact(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Keep only these (offset, length) ranges of a spool in memory, one after the other.
+
+        Args:
+            ranges: In ascending order, without overlaps.
+        """
+        view, end = self.block.view, 0
+        for offset, length in ranges:
+            view[end : end + length] = view[offset : offset + length]
+            end += length
+        self._filled = self.size_bytes = end
+
+    def seal(self) -> None:
+        """Write all that has been kept into the file; the block may then serve another spool.
 
         Raises:
             OutOfResources: The disk is full.
         """
-        copy = Spool(folder)
+        with _full_disk_named():
+            self._flush()
+            os.ftruncate(self._file, self.size_bytes)
+        self._base, self._filled = self.size_bytes, 0
+
+    def copy_ranges(self, ranges: Sequence[tuple[int, int]]) -> Path:
+        """Return a new spool file that holds only these (offset, length) ranges of a sealed one.
+
+        Raises:
+            OutOfResources: The disk is full.
+        """
+        use_page_cache(self._file)
+        with _full_disk_named():
+            path, descriptor = _create_locked(self._folder)
+            use_page_cache(descriptor)
         try:
-            for offset, length in ranges:
-                for start in range(offset, offset + length, 1 << 20):
-                    copy.write(
-                        os.pread(self._descriptor, min(1 << 20, offset + length - start), start)
-                    )
-            copy.keep()
+            with _full_disk_named(), os.fdopen(descriptor, "wb") as copy:
+                for offset, length in ranges:
+                    for start in range(offset, offset + length, COPY_BYTES):
+                        count = min(COPY_BYTES, offset + length - start)
+                        copy.write(os.pread(self._file, count, start))
         except BaseException:
-            copy.remove()
+            path.unlink(missing_ok=True)
             raise
-        return copy
+        return path
 
     def close(self) -> None:
-        """Close the file, which stays (a pack store adopts it by its path)."""
+        """Close the file and delete it, unless a pack store has adopted it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-
-    def remove(self) -> None:
-        """Close and delete the file."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
     @property
-    def _descriptor(self) -> int:
+    def _file(self) -> int:
+        """The file's descriptor; opens the file."""
         if self._fd is None:
-            raise ValueError("This spool is closed.")
+            self._path, self._fd = _create_locked(self._folder)
         return self._fd
+
+    def _empty_block(self) -> None:
+        """Move what is in the block to the file, but for the instance under way if that fits."""
+        kept = max(self.size_bytes - self._base, 0)
+        count = kept // PAGE_BYTES * PAGE_BYTES
+        with _full_disk_named():
+            if not count:  # the instance is longer than the block, so it is read from the file
+                use_page_cache(self._file)
+                count = self._filled
+            write_all(self._file, [self.block.view[:count]], self._base)
+        self._filled -= count
+        self._base += count
+        self.block.view[: self._filled] = self.block.view[count : count + self._filled]
+
+    def _flush(self) -> None:
+        """Write what is in the block, which stays as it is."""
+        if not self._filled:
+            return
+        end = round_up(self._filled)
+        self.block.view[self._filled : end] = bytes(end - self._filled)
+        write_all(self._file, [self.block.view[:end]], self._base)
 
 
 def _create_locked(folder: Path) -> tuple[Path, int]:
@@ -107,8 +203,7 @@ def _create_locked(folder: Path) -> tuple[Path, int]:
     """
     while True:
         path = folder / f"{secrets.token_hex(12)}{SUFFIX}"
-        with _full_disk_named():
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        descriptor = create_file(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return path, descriptor

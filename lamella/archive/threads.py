@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -16,9 +18,16 @@ async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     Work on open files must not outlive what owns them: a descriptor that is closed while a
     thread still writes to its number may by then belong to another file.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    loop = asyncio.get_running_loop()
+    return await finish(loop.run_in_executor(None, partial(work, *args, **kwargs)))
+
+
+async def finish(future: asyncio.Future[T]) -> T:
+    """Wait for work in a thread; a cancelled caller waits until it has ended."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not future.done():
+            with suppress(asyncio.CancelledError):  # asked again: it is on its way
+                await asyncio.wait([future])
         raise

@@ -1,4 +1,7 @@
-"""Packs: every pack that a row knows is in the store, as long as it should be."""
+"""Packs: every pack that a row knows is in the store, as long as it should be.
+
+It may be longer: behind what rows know, a growing pack has what is on its way, or was cut off.
+"""
 
 from __future__ import annotations
 
@@ -58,14 +61,14 @@ async def examine_packs(run: Examination) -> None:
     """Compare the table of packs with the store's listing; note packs that are gone or short.
 
     The listing is older than the rows by the time they are compared, so a pack that seems lost
-    is looked for again before it is called so.
+    or short is looked at again before it is called so.
     """
     listing = await list_store(run.archive.packs)
     query = sa.select(pack.c.id, pack.c.name, pack.c.size_bytes)
     async for _, rows in run.scan(query, [pack.c.id], lambda _, rows: rows):
         for pack_id, name, size_bytes in rows:
             held = listing.claim(name)
-            if held != size_bytes:
+            if held is None or held < size_bytes:
                 await _examine_pack(run, pack_id, name, size_bytes, held)
         run.count("packs", len(rows))
     for name in await _confirm_unknown(run, listing.list_unclaimed()):
@@ -79,16 +82,14 @@ async def examine_packs(run: Examination) -> None:
 async def _examine_pack(
     run: Examination, pack_id: int, name: str, size_bytes: int, held_bytes: int | None
 ) -> None:
-    if held_bytes is not None:
-        if held_bytes < size_bytes:
-            run.held_bytes[pack_id] = held_bytes
-        sentence = f"Pack {name} has {held_bytes} bytes instead of {size_bytes}."
-        run.add(Kind.PACK_SIZE, name, sentence)
-        return
     try:
         await run.archive.packs.read(name, max(size_bytes - PROBE_BYTES, 0), PROBE_BYTES)
     except IntegrityError:
-        if await run.read(lambda c: _has_row(c, pack_id)):
+        if held_bytes is not None:
+            sentence = f"Pack {name} has {held_bytes} bytes instead of {size_bytes}."
+            run.held_bytes[pack_id] = held_bytes
+            run.add(Kind.PACK_SIZE, name, sentence)
+        elif await run.read(lambda c: _has_row(c, pack_id)):
             run.held_bytes[pack_id] = 0
             run.add(Kind.PACK_MISSING, name, f"Pack {name} with {size_bytes} bytes is missing.")
 

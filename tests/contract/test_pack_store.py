@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from lamella.archive.blocks import Block, round_up
+from lamella.archive.packs import growing
 from lamella.archive.packs.local import LocalPackStore
 from lamella.archive.packs.memory import MemoryPackStore
-from lamella.archive.packs.store import CHUNK_BYTES, PackStore, name_pack
+from lamella.archive.packs.store import CHUNK_BYTES, PackRange, PackStore, name_pack
 from lamella.errors import IntegrityError, OutOfResources
+from tests.crash.faults import short_files
 
 
 class PackStoreContract:
@@ -47,6 +51,34 @@ class PackStoreContract:
         assert await store.read(name, 3, 4) == b"3456"
         assert store.read_now(name, 9, 1) == b"9"
         assert await store.read(name, 10, 0) == b""
+
+    async def append(self, store: PackStore, data: bytes) -> PackRange:
+        block = Block(round_up(max(len(data), 1)))
+        block.view[:] = b"\xff" * len(block.view)
+        block.view[: len(data)] = data
+        return await store.append(block, len(data))
+
+    async def test_what_is_appended_is_read_where_it_was_put(self, store: PackStore) -> None:
+        data = [bytes([number]) * length for number, length in enumerate((1, 4096, 5000, 70_000))]
+        places = await asyncio.gather(*(self.append(store, one) for one in data))
+        for one, place in zip(data, places, strict=True):
+            assert place.length_bytes == len(one)
+            assert await store.read(place.pack_name, place.offset_bytes, len(one)) == one
+        held = {info.name: info.size_bytes async for info in store.list()}
+        assert all(held[place.pack_name] >= place.end_bytes for place in places)
+        ranges = sorted((place.pack_name, place.offset_bytes, place.end_bytes) for place in places)
+        for one_range, following in pairwise(ranges):
+            assert one_range[0] != following[0] or one_range[2] <= following[1]
+
+    async def test_what_is_given_back_takes_nothing_else_along(self, store: PackStore) -> None:
+        places = [await self.append(store, bytes([number]) * 5000) for number in range(5)]
+        for number in (1, 4, 3):
+            await store.release(places[number])
+        places += [await self.append(store, bytes([number]) * 9000) for number in (5, 6)]
+        for number in (0, 2, 5, 6):
+            place = places[number]
+            data = await store.read(place.pack_name, place.offset_bytes, place.length_bytes)
+            assert data == bytes([number]) * place.length_bytes
 
     async def test_a_range_beyond_the_end_is_an_integrity_error(
         self, store: PackStore, spool_folder: Path
@@ -173,6 +205,52 @@ class TestLocalPackStore(PackStoreContract):
         again = LocalPackStore(store.folder)
         assert await again.read(name, 0, 4) == b"kept"
         await again.close()
+
+    async def test_stores_that_wait_share_a_pack(self, store: LocalPackStore) -> None:
+        places = await asyncio.gather(*(self.append(store, bytes(100)) for _ in range(100)))
+        assert len({place.pack_name for place in places}) == 1
+        assert len({place.offset_bytes for place in places}) == 100
+
+    async def test_a_full_pack_is_left_for_a_new_one(
+        self, store: LocalPackStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(growing, "FULL_BYTES", 3 * 4096)
+        places = [await self.append(store, bytes([number])) for number in range(7)]
+        names = [place.pack_name for place in places]
+        assert [names.index(name) for name in names] == [0, 0, 0, 3, 3, 3, 6]
+        for number, place in enumerate(places):
+            assert store.read_now(place.pack_name, place.offset_bytes, 1) == bytes([number])
+
+    async def test_what_is_given_back_leaves_no_file(self, store: LocalPackStore) -> None:
+        place = await self.append(store, b"refused")
+        await store.release(place)
+        await store.close()
+        assert [info async for info in store.list()] == []
+
+    async def test_appended_bytes_survive_and_no_others(self, store: LocalPackStore) -> None:
+        place = await self.append(store, b"kept")
+        await store.release(await self.append(store, bytes(100_000)))
+        await store.close()
+        again = LocalPackStore(store.folder)
+        assert await again.read(place.pack_name, place.offset_bytes, 4) == b"kept"
+        assert [info.size_bytes async for info in again.list()] == [4096]
+        assert store.path_of(place.pack_name).read_bytes() == b"kept" + bytes(4092)
+        await again.close()
+
+    async def test_a_full_disk_takes_only_what_did_not_fit(self, store: LocalPackStore) -> None:
+        kept = await self.append(store, b"kept")
+        blocks = [b"small", bytes(50_000), b"another"]
+        with short_files(3 * 4096):
+            answers = await asyncio.gather(
+                *(self.append(store, one) for one in blocks), return_exceptions=True
+            )
+        assert isinstance(answers[1], OutOfResources)
+        for place, data in ((kept, b"kept"), (answers[0], b"small"), (answers[2], b"another")):
+            assert isinstance(place, PackRange)
+            found = store.read_now(place.pack_name, place.offset_bytes, place.length_bytes)
+            assert found == data
+        place = await self.append(store, bytes(50_000))
+        assert store.read_now(place.pack_name, place.offset_bytes, 50_000) == bytes(50_000)
 
     async def test_more_packs_are_read_than_may_be_open(
         self, store: LocalPackStore, spool_folder: Path

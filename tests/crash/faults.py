@@ -6,30 +6,32 @@ import errno
 import os
 import resource
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from lamella.archive.database import Database
+from lamella.archive.packs.growing import GrowingPack
 from lamella.archive.packs.local import LocalPackStore
 
 
 class PackFault(Enum):
-    """Where the adoption of a pack fails."""
+    """Where a pack store fails to keep bytes."""
 
-    BEFORE_SYNC = "before the file is synced"
-    AFTER_RENAME = "after the rename, before the folder is synced"
+    BEFORE_SYNC = "before they are written and synced"
+    AFTER_SYNC = "after they are: behind the rename of a file, or the write to a growing pack"
 
 
 class FaultyPackStore(LocalPackStore):
     """A pack store whose disk is full for a while.
 
     Attributes:
-        fault: Where the next adoptions fail; None lets them pass.
-        pass_first: How many adoptions still pass before that.
+        fault: Where the next stores fail; None lets them pass.
+        pass_first: How many still pass before that.
         n_faults: How often it has failed.
     """
 
@@ -39,15 +41,33 @@ class FaultyPackStore(LocalPackStore):
         self.pass_first = 0
         self.n_faults = 0
 
-    def _adopt(self, name: str, spool: Path) -> None:
+    def fail_around(self, work: Callable[[], None]) -> None:
+        """Do a part of the work, and fail."""
         if self.fault is None or self.pass_first > 0:
             self.pass_first -= 1
-            super()._adopt(name, spool)
+            work()
             return
         self.n_faults += 1
-        if self.fault is PackFault.AFTER_RENAME:
-            super()._adopt(name, spool)
+        if self.fault is PackFault.AFTER_SYNC:
+            work()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _adopt(self, name: str, spool: Path) -> None:
+        self.fail_around(partial(super()._adopt, name, spool))
+
+    def _make_growing(self, name: str) -> GrowingPack:
+        return FaultyGrowingPack(self, name)
+
+
+class FaultyGrowingPack(GrowingPack):
+    """A growing pack on the disk that is full."""
+
+    def __init__(self, store: FaultyPackStore, name: str) -> None:
+        super().__init__(name, store.path_of(name))
+        self._store = store
+
+    def write(self, views: Sequence[memoryview], offset_bytes: int) -> None:
+        self._store.fail_around(partial(super().write, views, offset_bytes))
 
 
 def drop_free_pages(path: Path) -> None:

@@ -173,7 +173,7 @@ async def test_fault_at_the_second_pack_of_a_request(
     monkeypatch.setattr("lamella.archive.instances.PACK_BYTES", 3 * SIDE * SIDE)
     files = make_files(1, N_INSTANCES)
     before = await house.head(), await house.count_rows(), house.list_files()
-    house.packs.fault, house.packs.pass_first = PackFault.AFTER_RENAME, 2
+    house.packs.fault, house.packs.pass_first = PackFault.AFTER_SYNC, 2
 
     with pytest.raises(OutOfResources):
         await house.store_by_stow(files)

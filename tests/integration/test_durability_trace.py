@@ -24,11 +24,15 @@ from tests.harness.web import store
 from tests.integration.test_full_disk import push
 
 CALLS = (
-    "mkdir,mkdirat,pwrite64,write,writev,fsync,fdatasync,rename,renameat,renameat2,sendto,sendmsg"
+    "mkdir,mkdirat,open,openat,pwrite64,pwritev,pwritev2,write,writev,fsync,fdatasync,"
+    "rename,renameat,renameat2,sendto,sendmsg"
 )
+WRITES = ("pwrite64", "pwritev", "pwritev2", "write", "writev")
+SMALL, LARGE = 256, 1024  # pixels a side: 128 KiB, and 2 MiB, which is longer than a block
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<rest>.*)")
 _CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)")
 _RESUMED = re.compile(r"<\.\.\. (?P<name>\w+) resumed>")
+_PACK = re.compile(r"\d+<(?P<path>[^>]+\.pack)>")
 _RENAME = re.compile(r'"(?P<source>[^"]+\.spool)".*"(?P<target>[^"]+\.pack)"')
 _UNFINISHED = "<unfinished ...>"
 _STOW_ANSWER = r'"HTTP/1.1 200 OK\r\ncontent-type: application/dicom+json'
@@ -70,9 +74,13 @@ def test_server_syncs_before_it_answers(strace: list[str], tmp_path: Path) -> No
     server = launch_server(tmp_path / "data", prefix=strace)
     (traced,) = list_children(server.process.pid)[:1]
     try:
-        assert store(server.root(), [make_instance(rows=256, columns=256)]).status == 200
-        second = make_instance(sop="1.2.3.1.2", rows=256, columns=256, fill=1)
-        assert push(server, second) == 0x0000
+        for number, side in ((1, SMALL), (2, LARGE)):
+            stow = make_instance(sop=f"1.2.3.1.1{number}", rows=side, columns=side, fill=number)
+            assert store(server.root(), [stow]).status == 200
+            c_store = make_instance(
+                sop=f"1.2.3.1.2{number}", rows=side, columns=side, fill=number + 2
+            )
+            assert push(server, c_store) == 0x0000
         os.kill(traced, signal.SIGTERM)
         assert server.process.wait(60) == 0
     finally:
@@ -84,18 +92,17 @@ def test_server_syncs_before_it_answers(strace: list[str], tmp_path: Path) -> No
                 stream.close()
 
     calls = read_trace(tmp_path / "calls.txt")
+    stow, c_store = find_appends(calls)
+    check_appended(calls, stow, find_stow_answer(calls, stow))
+    check_appended(calls, c_store, find_c_store_answer(calls, c_store))
     stow, c_store = find_renames(calls)
-    stow_answer = find_first(calls, stow.ended, lambda call: _STOW_ANSWER in call.arguments)
-    check_synced(calls, stow, stow_answer)
-    c_store_answer = find_first(
-        calls, c_store.ended, lambda call: call.name == "sendto" and _P_DATA in call.arguments
-    )
-    check_synced(calls, c_store, c_store_answer)
+    check_adopted(calls, stow, find_stow_answer(calls, stow))
+    check_adopted(calls, c_store, find_c_store_answer(calls, c_store))
 
 
 def test_import_syncs_before_its_commit_line(strace: list[str], tmp_path: Path) -> None:
     path = tmp_path / "one.dcm"
-    path.write_bytes(make_instance(rows=256, columns=256))
+    path.write_bytes(make_instance(rows=LARGE, columns=LARGE))
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
     subprocess.run(
         [*strace, sys.executable, "-m", "lamella", "import", str(path)],
@@ -108,7 +115,7 @@ def test_import_syncs_before_its_commit_line(strace: list[str], tmp_path: Path) 
     calls = read_trace(tmp_path / "calls.txt")
     (rename,) = find_renames(calls)
     line = find_first(calls, rename.ended, lambda call: '"stored=1 ' in call.arguments)
-    check_synced(calls, rename, line)
+    check_adopted(calls, rename, line)
 
 
 def read_trace(path: Path) -> list[Call]:
@@ -133,6 +140,25 @@ def find_renames(calls: list[Call]) -> list[Call]:
     return [call for call in calls if call.name.startswith("rename") and ".pack" in call.arguments]
 
 
+def find_appends(calls: list[Call]) -> list[Call]:
+    """Return the calls that wrote to packs, which only growing ones are."""
+    return [
+        call for call in calls if call.name in WRITES and ".pack>" in call.arguments.split(",")[0]
+    ]
+
+
+def find_stow_answer(calls: list[Call], after: Call) -> Call:
+    """Return the first answer to a STOW request that begins after a call."""
+    return find_first(calls, after.ended, lambda call: _STOW_ANSWER in call.arguments)
+
+
+def find_c_store_answer(calls: list[Call], after: Call) -> Call:
+    """Return the first answer to a C-STORE that begins after a call."""
+    return find_first(
+        calls, after.ended, lambda call: call.name == "sendto" and _P_DATA in call.arguments
+    )
+
+
 def find_first(calls: list[Call], line: int, fits: Callable[[Call], bool]) -> Call:
     """Return the first call that fits and begins after a line."""
     found = [call for call in calls if call.begun > line and fits(call)]
@@ -140,22 +166,54 @@ def find_first(calls: list[Call], line: int, fits: Callable[[Call], bool]) -> Ca
     return found[0]
 
 
-def check_synced(calls: list[Call], rename: Call, answer: Call) -> None:
-    """See that bytes, names and rows were synced, in this order, before the answer began."""
+def check_adopted(calls: list[Call], rename: Call, answer: Call) -> None:
+    """See that a spool's bytes, its new name and the rows were synced, in this order."""
     match = _RENAME.search(rename.arguments)
     assert match is not None
-    spool, folder = match["source"], str(Path(match["target"]).parent)
-    packs = str(Path(folder).parent)
+    spool = match["source"]
     before = [call for call in calls if call.begun < answer.begun]
 
-    last_write = max(call.ended for call in before if is_on(call, spool, "pwrite64", "write"))
+    last_write = max(call.ended for call in before if is_on(call, spool, *WRITES))
     assert is_synced(before, spool, last_write, rename.begun)
-    assert is_synced(before, folder, rename.ended, answer.begun)
+    check_named(before, match["target"], rename, answer)
+    check_rows(before, rename.ended, answer)
+
+
+def check_appended(calls: list[Call], write: Call, answer: Call) -> None:
+    """See that a growing pack, its name and then the rows were synced before the answer."""
+    match = _PACK.match(write.arguments)
+    assert match is not None
+    path = match["path"]
+    before = [call for call in calls if call.begun < answer.begun]
+
+    (made,) = (
+        call
+        for call in before
+        if call.name.startswith("open")
+        and f'"{path}"' in call.arguments
+        and "O_CREAT" in call.arguments
+    )
+    check_named(before, path, made, answer)
+    synced = min(
+        call.ended for call in before if is_on(call, path, "fdatasync") and call.begun > write.ended
+    )
+    check_rows(before, synced, answer)
+
+
+def check_named(before: list[Call], path: str, naming: Call, answer: Call) -> None:
+    """See that the folder that got a new name was synced, and that folder's own name."""
+    folder = str(Path(path).parent)
+    packs = str(Path(folder).parent)
+    assert is_synced(before, folder, naming.ended, answer.begun)
     made = [call for call in before if call.name.startswith("mkdir") and folder in call.arguments]
     for call in made:
         assert is_synced(before, packs, call.ended, answer.begun)
+
+
+def check_rows(before: list[Call], after: int, answer: Call) -> None:
+    """See that rows were written after a line, and synced before the answer."""
     rows = [call for call in before if is_on(call, "lamella.db-wal", "pwrite64")]
-    assert any(call.begun > rename.ended for call in rows), "no row names the pack"
+    assert any(call.begun > after for call in rows), "no row names the bytes"
     assert is_synced(before, "lamella.db-wal", rows[-1].ended, answer.begun)
 
 

@@ -149,8 +149,8 @@ def test_small_stores_until_nothing_goes(disk: Disk, server: RunningServer) -> N
             break
     assert refused == 5
     assert len(acknowledged) > 10
-    n_packs = len(list_packs(server))
-    assert n_packs == len(acknowledged)
+    # A store that fails in a growing pack ends that pack; of its own it leaves none.
+    assert 1 <= len(list_packs(server)) <= 1 + refused
 
     server.kill()
     disk.empty()

@@ -1,4 +1,8 @@
-"""Packs as files: `packs/ab/cdef….pack`, written by rename after fsync of file and folders."""
+"""Packs as files: `packs/ab/cdef….pack`.
+
+A large store's spool file becomes one by rename, after fsync of file and folders; small stores
+are appended to a growing one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,10 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from lamella.archive.packs.store import PackInfo, PackStore
-from lamella.archive.threads import run_in_thread
+from lamella.archive.blocks import Block
+from lamella.archive.packs.growing import GrowingPack, PackGrower
+from lamella.archive.packs.store import PackInfo, PackRange, PackStore
+from lamella.archive.threads import finish, run_in_thread
 from lamella.errors import IntegrityError, OutOfResources
 
 OPEN_FILES = 128
@@ -29,6 +35,7 @@ class LocalPackStore(PackStore):
         self.folder = folder
         self._open: OrderedDict[str, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
+        self._grower = PackGrower(self._open_growing)
         make_durable_folder(folder)
 
     async def adopt(self, name: str, spool: Path) -> None:
@@ -36,6 +43,20 @@ class LocalPackStore(PackStore):
             await run_in_thread(self._adopt, name, spool)
         except OSError as error:
             raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
+
+    async def append(self, block: Block, length_bytes: int) -> PackRange:
+        future = asyncio.wrap_future(self._grower.submit(block, length_bytes))
+        try:
+            return await finish(future)
+        except OSError as error:
+            raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
+        except asyncio.CancelledError:
+            if future.exception() is None:
+                await self.release(future.result())
+            raise
+
+    async def release(self, found: PackRange) -> None:
+        self._grower.release(found)
 
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         if length_bytes <= INLINE_READ_BYTES:
@@ -74,6 +95,7 @@ class LocalPackStore(PackStore):
             raise OutOfResources("The pack folder's disk is full.")
 
     async def close(self) -> None:
+        await asyncio.to_thread(self._grower.close)
         with self._lock:
             files, self._open = self._open, OrderedDict()
         for file in files.values():
@@ -93,6 +115,20 @@ class LocalPackStore(PackStore):
             os.close(fd)
         os.rename(spool, target)
         sync_folder(target.parent)
+
+    def _open_growing(self, name: str) -> GrowingPack:
+        folder = self.path_of(name).parent
+        make_durable_folder(folder)
+        pack = self._make_growing(name)
+        try:
+            sync_folder(folder)
+        except OSError:
+            pack.close()
+            raise
+        return pack
+
+    def _make_growing(self, name: str) -> GrowingPack:
+        return GrowingPack(name, self.path_of(name))
 
     def _borrow(self, name: str) -> _OpenFile:
         with self._lock:

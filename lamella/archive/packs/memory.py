@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from lamella.archive.packs.store import PackInfo, PackStore
+from lamella.archive.blocks import Block
+from lamella.archive.packs.store import PackInfo, PackRange, PackStore, name_pack
 from lamella.errors import IntegrityError
 
 
@@ -19,6 +20,14 @@ class MemoryPackStore(PackStore):
     async def adopt(self, name: str, spool: Path) -> None:
         self._packs[name] = await asyncio.to_thread(spool.read_bytes)
         await asyncio.to_thread(spool.unlink)
+
+    async def append(self, block: Block, length_bytes: int) -> PackRange:
+        name = name_pack()
+        self._packs[name] = bytes(block.view[:length_bytes])
+        return PackRange(name, 0, length_bytes)
+
+    async def release(self, found: PackRange) -> None:
+        await self.delete(found.pack_name)
 
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         return self.read_now(name, offset_bytes, length_bytes)

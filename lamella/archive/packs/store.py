@@ -1,4 +1,4 @@
-"""The protocol of a pack store: adopt a spool file, read ranges, list, delete."""
+"""The protocol of a pack store: adopt a spool file, append a block, read ranges, list, delete."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from lamella.archive.blocks import Block
 
 CHUNK_BYTES = 1 << 20
 
@@ -17,6 +19,20 @@ class PackInfo:
 
     name: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackRange:
+    """A part of a pack."""
+
+    pack_name: str
+    offset_bytes: int
+    length_bytes: int
+
+    @property
+    def end_bytes(self) -> int:
+        """Where it ends."""
+        return self.offset_bytes + self.length_bytes
 
 
 def name_pack() -> str:
@@ -34,6 +50,20 @@ class PackStore(ABC):
         Raises:
             OutOfResources: There is no room, or the store does not answer.
         """
+
+    @abstractmethod
+    async def append(self, block: Block, length_bytes: int) -> PackRange:
+        """Keep the first bytes of a block, maybe in a pack with others; durable on return.
+
+        A cancelled caller waits until the block is no longer read, and keeps nothing.
+
+        Raises:
+            OutOfResources: There is no room, or the store does not answer.
+        """
+
+    @abstractmethod
+    async def release(self, found: PackRange) -> None:
+        """Take back a range from `append` that no row names and none will."""
 
     @abstractmethod
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:

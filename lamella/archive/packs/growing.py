@@ -1,0 +1,207 @@
+"""Growing packs: where small stores that come at the same time are written together.
+
+A file of its own costs a store a file, a rename and two syncs. Here one thread appends what
+waits to one open pack, each store's bytes in whole pages of their own, with one write and one
+sync for all of them; only then is any of them answered. A pack that is full is left for a new
+one, and a process never opens an old one to append: a range that a crash left without a row is
+nobody's for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from lamella.archive.blocks import Block, round_up
+from lamella.archive.direct import create_file, write_all
+from lamella.archive.packs.store import PackRange, name_pack
+
+MOST_TOGETHER = 32
+FULL_BYTES = 64 << 20
+
+
+class GrowingPack:
+    """One open pack; one thread writes it, any may give ranges back.
+
+    Args:
+        name: Of the pack.
+        path: Where its file is to be; the folder is there.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self._path = path
+        self._fd = create_file(path)
+        self._end = 0
+        self._released: dict[int, int] = {}  # start of each range that was given back, by its end
+        self._lock = threading.Lock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another pack should take what comes."""
+        return self._end >= FULL_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing in it is anybody's."""
+        return self._end == 0
+
+    def reserve(self, lengths_bytes: Sequence[int]) -> list[PackRange]:
+        """Return the next ranges; each begins at a page, and none has a gap behind it."""
+        found: list[PackRange] = []
+        with self._lock:
+            for length_bytes in lengths_bytes:
+                found.append(PackRange(self.name, self._end, length_bytes))
+                self._end += round_up(length_bytes)
+        return found
+
+    def release(self, found: PackRange) -> None:
+        """Take a range back; it is used again as soon as nothing behind it is anybody's."""
+        with self._lock:
+            self._released[found.offset_bytes + round_up(found.length_bytes)] = found.offset_bytes
+            while self._end in self._released:
+                self._end = self._released.pop(self._end)
+
+    def write(self, views: Sequence[memoryview], offset_bytes: int) -> None:
+        """Write whole pages and make them durable.
+
+        Raises:
+            OSError: They may not be.
+        """
+        write_all(self._fd, views, offset_bytes)
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Close the file and cut off what nobody has; delete it if that is all.
+
+        Raises:
+            OSError: The disk has other troubles than want of room.
+        """
+        try:
+            os.ftruncate(self._fd, self._end)
+        finally:
+            os.close(self._fd)
+        if self.is_empty:
+            self._path.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Job:
+    pages: memoryview
+    length_bytes: int
+    future: Future[PackRange] = field(default_factory=Future)
+
+
+class PackGrower:
+    """Appends to the growing pack of one process, in a thread of its own.
+
+    Args:
+        open_pack: Makes an empty pack of a name, whose name is durable.
+    """
+
+    def __init__(self, open_pack: Callable[[str], GrowingPack]) -> None:
+        self._open_pack = open_pack
+        self._pack: GrowingPack | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, block: Block, length_bytes: int) -> Future[PackRange]:
+        """Put the first bytes of a block in line; the future has their place once it is durable.
+
+        The block must stay as it is until then. The future raises OSError.
+        """
+        end = round_up(length_bytes)
+        block.view[length_bytes:end] = bytes(end - length_bytes)  # others' bytes were there
+        job = _Job(block.view[:end], length_bytes)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="lamella-pack", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+        return job.future
+
+    def release(self, found: PackRange) -> None:
+        """Take back a range that no row names, if its pack still grows."""
+        pack = self._pack
+        if pack is not None and pack.name == found.pack_name:
+            pack.release(found)
+
+    def close(self) -> None:
+        """Write what is in line, and stop."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            jobs, is_open = self._take()
+            if len(jobs) > 1 and not self._try_together(jobs):
+                for job in jobs:
+                    self._write_alone(job)
+            elif len(jobs) == 1:
+                self._write_alone(jobs[0])
+        self._leave_pack()
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Return the next jobs, and whether more may come."""
+        job = self._jobs.get()
+        jobs: list[_Job] = []
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == MOST_TOGETHER:
+                return jobs, True
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs, True
+        return jobs, False
+
+    def _try_together(self, jobs: list[_Job]) -> bool:
+        try:
+            places = self._write(jobs)
+        except Exception:  # noqa: BLE001 - each is tried alone, so that none fails for another
+            return False
+        for job, place in zip(jobs, places, strict=True):
+            job.future.set_result(place)
+        return True
+
+    def _write_alone(self, job: _Job) -> None:
+        try:
+            (place,) = self._write([job])
+        except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(place)
+
+    def _write(self, jobs: list[_Job]) -> list[PackRange]:
+        pack = self._find_pack()
+        places = pack.reserve([job.length_bytes for job in jobs])
+        try:
+            pack.write([job.pages for job in jobs], places[0].offset_bytes)
+        except BaseException:
+            # What a failed sync has left on the disk nobody knows, so nothing more goes there.
+            for place in places:
+                pack.release(place)
+            self._leave_pack()
+            raise
+        return places
+
+    def _find_pack(self) -> GrowingPack:
+        if self._pack is not None and self._pack.is_full:
+            self._leave_pack()
+        if self._pack is None:
+            self._pack = self._open_pack(name_pack())
+        return self._pack
+
+    def _leave_pack(self) -> None:
+        pack, self._pack = self._pack, None
+        if pack is not None:
+            pack.close()
