@@ -9,7 +9,8 @@ from html import escape
 WIDTH = 860
 LABEL_WIDTH = 260
 ROW = 22
-_TOP = 40
+_TOP = 60
+_CAPTION = "Lamella's rate over the other's, logarithmic; the black mark is what must be shown."
 _RIGHT = 70
 
 
@@ -30,6 +31,7 @@ def draw_ratios(bars: Sequence[tuple[str, float, float]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'font-family="sans-serif" font-size="12">\n'
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>\n'
+        f'<text x="8" y="18" fill="#444">{escape(_CAPTION)}</text>\n'
         + "\n".join(shapes)
         + "\n</svg>\n"
     )
