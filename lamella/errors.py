@@ -10,6 +10,7 @@
     │   └── ResourceNotFound      404          study, series, instance, frame not in this view
     ├── ReadOnlyRevision          405  0x0124  a store or delete that names no branch
     ├── NotAcceptable             406
+    ├── SenderStalled             408          a request's body that does not go on
     ├── Conflict                  409
     │   ├── AlreadyExists         409          a tag, branch or dataset of that name is there
     │   ├── InstanceConflict      409  0x0111  other content under a known UID
@@ -162,6 +163,10 @@ class RangeNotSatisfiable(LamellaError):
 
 class IntegrityError(LamellaError):
     http_status, dimse_status, title = 500, 0x0110, "Integrity error"
+
+
+class SenderStalled(LamellaError):
+    http_status, title = 408, "Request timeout"
 
 
 class OutOfResources(LamellaError):

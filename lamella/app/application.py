@@ -14,11 +14,17 @@ from lamella.qido import routes as qido_routes
 from lamella.stow import routes as stow_routes
 from lamella.wado import routes as wado_routes
 from lamella.web import api, health
+from lamella.web.patience import STALL_S, Patience
 from lamella.web.watching import RequestWatch
 
 
-def build_application(services: Services) -> ASGIApp:
-    """Return the application over an installation."""
+def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
+    """Return the application over an installation.
+
+    Args:
+        services: The house.
+        stall_s: How long to wait for the next bytes of a request's body.
+    """
     app = Litestar(
         route_handlers=[
             *qido_routes.ROUTES,
@@ -37,4 +43,4 @@ def build_application(services: Services) -> ASGIApp:
         logging_config=None,
         request_max_body_size=1 << 20,
     )
-    return RequestWatch(app)
+    return RequestWatch(Patience(app, stall_s))

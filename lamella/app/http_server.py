@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from granian._granian import SocketHolder
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 from litestar.types import ASGIApp
@@ -21,6 +21,11 @@ from lamella.errors import OutOfResources
 from lamella.settings import Address
 
 BACKLOG = 1024
+CONNECTIONS = 1024  # that one process serves at a time; more wait in the backlog
+SILENT_S = 60  # until a peer is asked whether it is still there
+PROBES = 4
+PROBE_S = 15
+UNREAD_S = 60  # how long a peer may leave what was sent to it unread or unacknowledged
 
 
 def listen(address: Address) -> socket.socket:
@@ -34,6 +39,7 @@ def listen(address: Address) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted connections inherit it; without it an answer in pieces waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _bound_silence(listener)
     try:
         listener.bind((address.host, address.port))
         listener.listen(BACKLOG)
@@ -44,6 +50,24 @@ def listen(address: Address) -> socket.socket:
     return listener
 
 
+def _bound_silence(listener: socket.socket) -> None:
+    """Have the system end connections whose peer vanished or reads nothing; they inherit it.
+
+    Source:
+        tcp(7).
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", SILENT_S),
+        ("TCP_KEEPINTVL", PROBE_S),
+        ("TCP_KEEPCNT", PROBES),
+        ("TCP_USER_TIMEOUT", UNREAD_S * 1000),
+    ):
+        option = getattr(socket, name, None)  # Linux has them all
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class HttpServer(Server):
     """One embedded granian worker on a socket that is listening already."""
 
@@ -52,8 +76,11 @@ class HttpServer(Server):
         super().__init__(
             app,
             interface=Interfaces.ASGINL,
+            # to find out which version a peer speaks, granian waits for its first word, for ever
+            http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
+            backpressure=CONNECTIONS,
             log_level=LogLevels.error,
             log_dictconfig={"disable_existing_loggers": False},
         )
