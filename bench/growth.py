@@ -13,7 +13,7 @@ from bench.workload import Slice, TinyStudy, list_tiny_studies, make_tiny
 from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import metadata
 from lamella.archive.installation import open_archive
-from lamella.archive.instances import Intake
+from lamella.archive.instances import Intake, Received
 from lamella.settings import Settings
 from lamella.vcs.commits import commit_session
 from lamella.vcs.datasets import create_dataset, ensure_default
@@ -41,6 +41,16 @@ class Cost:
     commit_id: bytes
 
 
+@dataclass(frozen=True)
+class Incoming:
+    """Instances that have been taken in, and how long that took."""
+
+    work: Session
+    intake: Intake
+    received: list[Received]
+    seconds: float
+
+
 class Store:
     """An installation that this process writes to."""
 
@@ -65,19 +75,27 @@ class Store:
 
     async def put(self, dataset: str, instances: Sequence[Slice]) -> Cost:
         """Store instances as one commit."""
-        database = self.repository.archive.database
+        return await self.keep(await self.receive(dataset, instances))
+
+    async def receive(self, dataset: str, instances: Sequence[Slice]) -> Incoming:
+        """Take instances in: hash, parse, spool."""
         begun = perf_counter()
-        owner = await database.read(lambda c: find_dataset(c, dataset))
+        owner = await self.repository.archive.database.read(lambda c: find_dataset(c, dataset))
         work = Session(owner, "main", kind="store", author="bench")
         intake = Intake(self.repository.archive)
         received = [await intake.add(_one_chunk(one.data)) for one in instances]
-        await stage(self.repository, work, intake, received)
+        return Incoming(work, intake, received, perf_counter() - begun)
+
+    async def keep(self, incoming: Incoming) -> Cost:
+        """Make what was taken in durable, and commit it."""
+        begun = perf_counter()
+        await stage(self.repository, incoming.work, incoming.intake, incoming.received)
         staged_at = perf_counter()
-        made = await commit_session(self.repository, work)
+        made = await commit_session(self.repository, incoming.work)
         ended = perf_counter()
         if not made.created:
             raise RuntimeError("nothing was committed: these instances are stored already")
-        return Cost(ended - staged_at, ended - begun, made.commit_id)
+        return Cost(ended - staged_at, incoming.seconds + ended - begun, made.commit_id)
 
     async def count(self) -> dict[str, int]:
         """Return rows by table, and bytes of what history is made of."""

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import TextIO
 
 from bench.answers import read_json
 from bench.client import HttpRequest, build_get, build_post, run_load, send_once
-from bench.growth import Cost, Store, generate_commits
+from bench.growth import Cost, Incoming, Store, generate_commits
 from bench.measure import MOST_MB
 from bench.processes import read_peaks_mb
 from bench.servers import Lamella
@@ -92,23 +93,35 @@ def _list_misses(report: Sequence[str]) -> list[str]:
 async def grow(store: Store, sizes: ScaleSizes, ids: Path) -> None:
     """Make the history; goes on where an earlier run stopped.
 
+    While one commit is written, the instances of the next are taken in, as from two senders.
+
     Args:
         ids: A file that takes each commit's id as a line.
     """
     done = len(ids.read_text().split()) if ids.exists() else 0
     begun = perf_counter()
-    commits = generate_commits(sizes.studies, sizes.instances, sizes.commits, done)
+    incoming: asyncio.Task[Incoming] | None = None
     with ids.open("a") as log:
-        for index, (_, instances) in enumerate(commits, done + 1):
-            cost = await store.put("default", instances)
-            print(cost.commit_id.hex(), file=log, flush=True)
-            if index % PROGRESS_EVERY == 0:
-                rate = (index - done) * len(instances) / (perf_counter() - begun)
-                print(
-                    f"{index} of {sizes.commits} commits, {rate:.0f} inst/s, last commit "
-                    f"{cost.commit_s * 1000:.1f} of {cost.total_s * 1000:.1f} ms",
-                    flush=True,
-                )
+        groups = generate_commits(sizes.studies, sizes.instances, sizes.commits, done)
+        for index, (_, instances) in enumerate(groups, done):
+            following = asyncio.create_task(store.receive("default", instances))
+            if incoming is not None:
+                await _keep(store, incoming, log)
+                _tell_progress(index, done, sizes, begun)
+            incoming = following
+        if incoming is not None:
+            await _keep(store, incoming, log)
+
+
+async def _keep(store: Store, incoming: asyncio.Task[Incoming], log: TextIO) -> None:
+    cost = await store.keep(await incoming)
+    print(cost.commit_id.hex(), file=log, flush=True)
+
+
+def _tell_progress(index: int, done: int, sizes: ScaleSizes, begun: float) -> None:
+    if index % PROGRESS_EVERY == 0:
+        rate = (index - done) * sizes.instances / sizes.commits / (perf_counter() - begun)
+        print(f"{index} of {sizes.commits} commits, {rate:.0f} inst/s", flush=True)
 
 
 async def _grow_and_store(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
