@@ -21,21 +21,23 @@ class Answer:
     Args:
         status: HTTP status.
         headers: Names in lower case.
-        body: All of the body, or its pieces as they come.
-        length_bytes: Of a body that comes in pieces, if it is known.
+        body: All of the body, in one piece or a few; or its pieces as they come.
+        length_bytes: Of a body whose pieces are still to come, if it is known.
     """
 
     def __init__(
         self,
         status: int = 200,
         headers: Sequence[tuple[str, str]] = (),
-        body: bytes | AsyncIterator[bytes] = b"",
+        body: bytes | tuple[bytes, ...] | AsyncIterator[bytes] = b"",
         length_bytes: int | None = None,
     ) -> None:
         self.status = status
         self.headers = list(headers)
-        self._body = body
-        self._length_bytes = len(body) if isinstance(body, bytes) else length_bytes
+        self._body = (body,) if isinstance(body, bytes) else body
+        if isinstance(self._body, tuple):
+            length_bytes = sum(map(len, self._body))
+        self._length_bytes = length_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; a HEAD request gets its headers only."""
@@ -43,8 +45,11 @@ class Answer:
         if scope.get("method") == "HEAD":
             await _close(self._body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif isinstance(self._body, bytes):
-            await send({"type": "http.response.body", "body": self._body, "more_body": False})
+        elif isinstance(self._body, tuple):
+            *others, last = self._body
+            for piece in others:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": last, "more_body": False})
         else:
             await self._send_pieces(self._body, receive, send)
 
@@ -104,7 +109,7 @@ async def _wait_until_gone(receive: Receive) -> None:
         pass
 
 
-async def _close(pieces: bytes | AsyncIterator[bytes]) -> None:
+async def _close(pieces: tuple[bytes, ...] | AsyncIterator[bytes]) -> None:
     close = getattr(pieces, "aclose", None)
     if close is not None:
         await close()

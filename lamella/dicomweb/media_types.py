@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lamella.dicomweb.frame_types import (
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -413,7 +414,13 @@ def negotiate_frames(
     Source:
         PS3.18 §8.7.3.3 and Tables 8.7.3-4 and 8.7.3-5.
     """
-    stored = stored_transfer_syntax
+    return _negotiate_frames(tuple(accept), stored_transfer_syntax, single_item, is_decodable)
+
+
+@lru_cache(maxsize=256)
+def _negotiate_frames(
+    accept: tuple[MediaRange, ...], stored: str, single_item: bool, is_decodable: bool
+) -> FramesAnswer:
     is_native = stored in NATIVE_TRANSFER_SYNTAXES
     plain: set[str | None] = {None, EXPLICIT_VR_LITTLE_ENDIAN}
     if is_native:

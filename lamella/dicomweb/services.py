@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from lamella.archive.frames import FrameTable
 from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
@@ -37,6 +38,24 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Derived data of an instance, decoded.
+
+    Attributes:
+        table: None if frames cannot be told apart, or there are none.
+    """
+
+    document: Document
+    table: FrameTable | None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        n_frames = len(self.table.fragments) if self.table is not None else 0
+        return len(self.document.dicom_json) + 150 * n_frames + 500
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """The house, as a web handler sees it.
 
@@ -52,7 +71,7 @@ class Services:
     repository: Repository
     settings: Settings
     decoders: DecoderPool = field(default_factory=DecoderPool)
-    documents: LeastRecent[tuple[int, bytes], Document] = field(
+    documents: LeastRecent[tuple[int, bytes], Known] = field(
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
     )
     renditions: Renditions = field(default_factory=Renditions)

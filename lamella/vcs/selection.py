@@ -38,6 +38,18 @@ class Selected:
         return ("studies", self.study_uid, "series", self.series_uid, "instances", self.sop_uid)
 
 
+def pick_instance(tree: Tree, study_uid: str, series_uid: str, sop_uid: str) -> Selected:
+    """Return one instance of a tree.
+
+    Raises:
+        ResourceNotFound: The tree has no such instance.
+    """
+    entry = tree.entry(study_uid, series_uid, sop_uid)
+    if entry is None:
+        raise ResourceNotFound(f"There is no instance {sop_uid} in that series here.")
+    return Selected(study_uid, series_uid, sop_uid, entry, key_of_entry(entry))
+
+
 @dataclass(frozen=True, slots=True)
 class SelectedSeries:
     """One series of a view."""
@@ -102,10 +114,7 @@ def select(
     """
     tree = view.tree(connection, repository)
     if series_uid is not None and sop_uid is not None:
-        entry = tree.entry(study_uid, series_uid, sop_uid)
-        if entry is None:
-            raise ResourceNotFound(f"There is no instance {sop_uid} in that series here.")
-        return [Selected(study_uid, series_uid, sop_uid, entry, key_of_entry(entry))]
+        return [pick_instance(tree, study_uid, series_uid, sop_uid)]
     series = [series_uid] if series_uid else _order_series(connection, repository, view, study_uid)
     found = [
         one for uid in series for one in _select_series(connection, view, tree, study_uid, uid)

@@ -26,6 +26,7 @@ from lamella.dicomweb.multipart_writer import (
     part_header,
 )
 from lamella.dicomweb.pinned import Pinned
+from lamella.dicomweb.services import Known
 from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, ResourceNotFound
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.vcs.selection import Selected
@@ -135,10 +136,10 @@ async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
         ResourceNotFound: It has no pixel data.
         NotAcceptable: It has, but its frames cannot be told apart.
     """
-    document = await _read_document(pinned, instance)
-    if document.frames is not None:
-        table = FrameTable.from_bytes(document.frames)
-        return FrameReader(pinned, instance, table, document, None)
+    known = await _read_known(pinned, instance)
+    document = known.document
+    if known.table is not None:
+        return FrameReader(pinned, instance, known.table, document, None)
     attributes = msgspec.json.decode(document.dicom_json)
     if not any(tag in attributes for tag in ("7FE00008", "7FE00009", "7FE00010")):
         raise ResourceNotFound(f"Instance {instance.sop_uid} has no pixel data.")
@@ -186,6 +187,10 @@ async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int
         return Answer(200, headers, first)
     boundary = new_boundary()
     headers.append(("content-type", multipart_content_type(boundary, form.media_type)))
+    if first is not None and len(numbers) == 1:
+        url = pinned.url(*reader.instance.path, "frames", str(numbers[0]))
+        opening = part_header(boundary, form.part_content_type, url, len(first), is_first=True)
+        return Answer(200, headers, (opening, first, closing(boundary)))
     parts = _write_parts(pinned, reader, numbers, form, boundary, first, as_stored)
     return Answer(200, headers, parts)
 
@@ -216,15 +221,16 @@ async def _write_parts(
     yield closing(boundary)
 
 
-async def _read_document(pinned: Pinned, instance: Selected) -> Document:
+async def _read_known(pinned: Pinned, instance: Selected) -> Known:
     cache = pinned.services.documents
     name = (pinned.view.dataset.id, instance.key)
-    document = cache.get(name)
-    if document is None:
+    known = cache.get(name)
+    if known is None:
         document = (await read_documents(pinned, [instance]))[instance.key]
-        weight = len(document.dicom_json) + len(document.frames or b"")
-        cache.put(name, document, weight)
-    return document
+        table = FrameTable.from_bytes(document.frames) if document.frames is not None else None
+        known = Known(document, table)
+        cache.put(name, known, known.size_bytes)
+    return known
 
 
 def _map_inflated(stored: ByteSource) -> tuple[FrameTable, ByteSource]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from litestar import Request
 
-from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.pinned import Pinned, pin, pin_and_read
 from lamella.dicomweb.services import services_of
-from lamella.vcs.selection import Selected, select
+from lamella.vcs.repository import NotCached
+from lamella.vcs.selection import Selected, pick_instance, select
 
 ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
 STUDY = "/studies/{study:str}"
@@ -37,6 +38,13 @@ async def select_target(request: Request[Any, Any, Any]) -> tuple[Pinned, list[S
     names = request.path_params
     repository = services_of(request).repository
     study, series, instance = names["study"], names.get("series"), names.get("instance")
+    if instance is not None:
+        pinned = await pin(request)
+        try:
+            tree = repository.recall_tree(pinned.view.root)
+            return pinned, [pick_instance(tree, study, names["series"], instance)]
+        except NotCached:
+            pass  # the database has it
     return await pin_and_read(
         request,
         lambda connection, view: select(connection, repository, view, study, series, instance),

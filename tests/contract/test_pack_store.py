@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
@@ -251,6 +252,21 @@ class TestLocalPackStore(PackStoreContract):
             assert found == data
         place = await self.append(store, bytes(50_000))
         assert store.read_now(place.pack_name, place.offset_bytes, 50_000) == bytes(50_000)
+
+    @pytest.mark.parametrize("length", [300_000, 1 << 20, 5_000_000])
+    async def test_a_range_reads_the_same_from_memory_and_from_the_disk(
+        self, store: LocalPackStore, spool_folder: Path, length: int
+    ) -> None:
+        data = os.urandom(5_100_000)
+        name = await self.adopt(store, spool_folder, data)
+        fd = os.open(store.path_of(name), os.O_RDONLY)
+        try:
+            for offset in (0, 4096, 99_991):
+                assert await store.read(name, offset, length) == data[offset : offset + length]
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                assert await store.read(name, offset, length) == data[offset : offset + length]
+        finally:
+            os.close(fd)
 
     async def test_more_packs_are_read_than_may_be_open(
         self, store: LocalPackStore, spool_folder: Path

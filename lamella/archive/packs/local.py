@@ -22,6 +22,10 @@ from lamella.errors import IntegrityError, OutOfResources
 OPEN_FILES = 128
 SUFFIX = ".pack"
 LEAST_FREE_BYTES = 8 << 20  # with less, an instance of common length may find no room
+# What lies in the page cache is copied in less time than a thread takes to start, but the loop
+# must not stand still for a disk: a page every so often is asked for without waiting first.
+MEMORY_READ_BYTES = 4 << 20
+PROBE_EVERY_BYTES = 128 << 10
 INLINE_READ_BYTES = 256 << 10  # below this a thread hop costs more than the read
 
 
@@ -59,7 +63,9 @@ class LocalPackStore(PackStore):
         self._grower.release(found)
 
     async def read(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
-        if length_bytes <= INLINE_READ_BYTES:
+        if length_bytes <= INLINE_READ_BYTES or self._is_in_memory(
+            name, offset_bytes, length_bytes
+        ):
             return self.read_now(name, offset_bytes, length_bytes)
         return await asyncio.to_thread(self.read_now, name, offset_bytes, length_bytes)
 
@@ -72,6 +78,21 @@ class LocalPackStore(PackStore):
         if len(data) != length_bytes:
             raise IntegrityError(f"Pack {name} is shorter than its locations say.")
         return data
+
+    def _is_in_memory(self, name: str, offset_bytes: int, length_bytes: int) -> bool:
+        """Tell whether a range, by some of its pages, can be read without waiting for a disk."""
+        if length_bytes > MEMORY_READ_BYTES:
+            return False
+        last = offset_bytes + length_bytes - 1
+        probe = [bytearray(1)]
+        with self._borrow(name) as file:
+            try:
+                return all(
+                    os.preadv(file.fd, probe, min(place, last), os.RWF_NOWAIT) == 1
+                    for place in range(offset_bytes, last + PROBE_EVERY_BYTES, PROBE_EVERY_BYTES)
+                )
+            except OSError:
+                return False  # not in memory, or a file system that cannot tell
 
     async def delete(self, name: str) -> None:
         with self._lock:
