@@ -72,10 +72,10 @@ class Blobs:
             offset_bytes: Start of the range.
             length_bytes: Its length; -1 means to the end.
         """
-        for place, start, count in _cut_ranges(
-            await self.locate(segments), offset_bytes, length_bytes
-        ):
-            async for chunk in self._packs.stream(place.pack_name, start, count):
+        for part in _cut_ranges(await self.locate(segments), offset_bytes, length_bytes):
+            async for chunk in self._packs.stream(
+                part.pack_name, part.offset_bytes, part.length_bytes
+            ):
                 yield chunk
 
     async def read(
@@ -83,10 +83,8 @@ class Blobs:
     ) -> bytes:
         """Return a range of the concatenated segments as one piece."""
         pieces = [
-            await self._packs.read(place.pack_name, start, count)
-            for place, start, count in _cut_ranges(
-                await self.locate(segments), offset_bytes, length_bytes
-            )
+            await self._packs.read(part.pack_name, part.offset_bytes, part.length_bytes)
+            for part in _cut_ranges(await self.locate(segments), offset_bytes, length_bytes)
         ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -113,8 +111,8 @@ class StoredSource:
         if length <= 0:
             return b""
         pieces = [
-            self._packs.read_now(place.pack_name, start, count)
-            for place, start, count in _cut_ranges(self._places, offset, length)
+            self._packs.read_now(part.pack_name, part.offset_bytes, part.length_bytes)
+            for part in _cut_ranges(self._places, offset, length)
         ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -129,18 +127,37 @@ def find_locations(connection: sa.Connection, digests: Sequence[bytes]) -> dict[
     return found
 
 
-def _cut_ranges(
-    places: Sequence[Location], offset_bytes: int, length_bytes: int
-) -> list[tuple[Location, int, int]]:
+def _cut_ranges(places: Sequence[Location], offset_bytes: int, length_bytes: int) -> list[Location]:
+    """Return where a range lies; what lies one after the other in a pack is one piece.
+
+    Args:
+        places: Of all segments of an instance.
+        offset_bytes: Start of the range in it.
+        length_bytes: Of the range; -1 means to the end.
+
+    Raises:
+        IntegrityError: It lies outside the instance.
+    """
     total = sum(place.length_bytes for place in places)
     end = total if length_bytes < 0 else offset_bytes + length_bytes
     if not 0 <= offset_bytes <= end <= total:
         raise IntegrityError("A range lies outside its instance.")
-    cuts, base = [], 0
+    cuts: list[Location] = []
+    base = 0
     for place in places:
         start = max(offset_bytes, base)
         stop = min(end, base + place.length_bytes)
         if start < stop:
-            cuts.append((place, place.offset_bytes + start - base, stop - start))
+            cut = Location(place.pack_name, place.offset_bytes + start - base, stop - start)
+            if cuts and _is_adjacent(cuts[-1], cut):
+                before = cuts.pop()
+                length = before.length_bytes + cut.length_bytes
+                cut = Location(cut.pack_name, before.offset_bytes, length)
+            cuts.append(cut)
         base += place.length_bytes
     return cuts
+
+
+def _is_adjacent(first: Location, second: Location) -> bool:
+    behind = first.offset_bytes + first.length_bytes
+    return first.pack_name == second.pack_name and behind == second.offset_bytes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
@@ -25,9 +28,13 @@ from lamella.vcs.series_documents import SeriesShelf, name_folder
 from lamella.vcs.tables import node
 from lamella.vcs.tree import Tree
 
+if TYPE_CHECKING:
+    from lamella.vcs.selection import Selected
+
 NODE_CACHE_BYTES = 32 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 64
+SELECTED_INSTANCES = 5_000  # of about 1.5 KB each
 
 
 _READ_NODE = Statement(
@@ -49,6 +56,7 @@ class Repository:
         views: Resolved revisions.
         shelf: Documents of series, on disk.
         series_attributes: What searches read of them, in memory.
+        selections: Instances in the order of answers, by dataset, study, series and its node.
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -61,6 +69,9 @@ class Repository:
         self.views = KnownViews(archive.database)
         self.shelf = SeriesShelf(DerivedCache(archive.cache_folder / name_folder()))
         self.series_attributes = AttributeCache()
+        self.selections: LeastRecent[tuple[int, str, str, bytes], Sequence[Selected]] = LeastRecent(
+            SELECTED_INSTANCES
+        )
         self._nodes: LeastRecent[bytes, Node] = LeastRecent(NODE_CACHE_BYTES)
 
     def nodes(self, connection: sa.Connection, dataset_id: int) -> DatabaseNodes:

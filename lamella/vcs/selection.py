@@ -11,7 +11,7 @@ from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.archive.search import search_series
 from lamella.errors import ResourceNotFound
-from lamella.vcs.repository import Repository
+from lamella.vcs.repository import SELECTED_INSTANCES, Repository
 from lamella.vcs.series_instances import order_instances
 from lamella.vcs.stored import key_of_entry
 from lamella.vcs.tree import Entry, Subtree, Tree
@@ -117,7 +117,9 @@ def select(
         return [pick_instance(tree, study_uid, series_uid, sop_uid)]
     series = [series_uid] if series_uid else _order_series(connection, repository, view, study_uid)
     found = [
-        one for uid in series for one in _select_series(connection, view, tree, study_uid, uid)
+        one
+        for uid in series
+        for one in _select_series(connection, repository, view, study_uid, uid)
     ]
     if not found:
         what = f"series {series_uid}" if series_uid else f"study {study_uid}"
@@ -135,11 +137,22 @@ def _order_series(
 
 
 def _select_series(
-    connection: sa.Connection, view: View, tree: Tree, study_uid: str, series_uid: str
-) -> list[Selected]:
+    connection: sa.Connection, repository: Repository, view: View, study_uid: str, series_uid: str
+) -> Sequence[Selected]:
+    tree = view.tree(connection, repository)
+    series = tree.find_series(study_uid, series_uid)
+    if series is None:
+        return ()
+    name = (view.dataset.id, study_uid, series_uid, series.root)
+    known = repository.selections.get(name)
+    if known is not None:
+        return known
     entries = dict(tree.instances(study_uid, series_uid))
     keys = {sop_uid: key_of_entry(entry) for sop_uid, entry in entries.items()}
-    return [
+    selected = [
         Selected(study_uid, series_uid, sop_uid, entries[sop_uid], keys[sop_uid])
         for sop_uid in order_instances(connection, view.dataset.id, keys)
     ]
+    if len(selected) <= SELECTED_INSTANCES:
+        repository.selections.put(name, selected, len(selected))
+    return selected

@@ -16,7 +16,10 @@ from lamella.archive.frames import FrameTable
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import Answer, iterate
-from lamella.dicomweb.frame_types import EXPLICIT_VR_LITTLE_ENDIAN
+from lamella.dicomweb.frame_types import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    UNWANTED_TRANSFER_SYNTAXES,
+)
 from lamella.dicomweb.media_types import DICOM, InstanceAnswer, negotiate_instances
 from lamella.dicomweb.multipart_writer import (
     closing,
@@ -97,7 +100,7 @@ async def _plan_all(
 ) -> list[Plan]:
     plans: list[Plan] = []
     for batch in split_batches(selected, PLANNED_AT_A_TIME):
-        unclear = [one for one in batch if not _goes_as_stored(one, accepted[0])]
+        unclear = [one for one in batch if not _is_clear(one, accepted[0])]
         documents = await read_documents(pinned, unclear)
         for one in batch:
             document: dict[str, Any] = {}
@@ -112,10 +115,12 @@ async def _plan_all(
     return plans
 
 
-def _goes_as_stored(instance: Selected, answer: InstanceAnswer) -> bool:
-    """Tell the usual case, which needs no look at the header."""
-    is_explicit = instance.entry.transfer_syntax_uid == EXPLICIT_VR_LITTLE_ENDIAN
-    return is_explicit and answer.transfer_syntax in (None, "*", EXPLICIT_VR_LITTLE_ENDIAN)
+def _is_clear(instance: Selected, answer: InstanceAnswer) -> bool:
+    """Tell the usual cases, which need no look at the header."""
+    stored, wanted = instance.entry.transfer_syntax_uid, answer.transfer_syntax
+    if wanted is None:
+        return stored == EXPLICIT_VR_LITTLE_ENDIAN
+    return wanted == "*" or (wanted == stored and stored not in UNWANTED_TRANSFER_SYNTAXES)
 
 
 def _plan_one(
