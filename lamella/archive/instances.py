@@ -23,7 +23,7 @@ import zstandard
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lamella.archive.blobs import find_locations
-from lamella.archive.blocks import Block
+from lamella.archive.blocks import Lease
 from lamella.archive.facts import InstanceFacts, Segment, read_facts
 from lamella.archive.installation import Archive
 from lamella.archive.packs.store import PackRange, name_pack
@@ -104,7 +104,7 @@ class Intake:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._block: Block | None = None
+        self._lease: Lease | None = None
         self._spools: list[Spool] = []  # the last has the block, the others are sealed
         self._placed: list[list[Placed]] = []  # of each spool
         self._facts: dict[bytes, InstanceFacts] = {}
@@ -126,16 +126,23 @@ class Intake:
             InstanceRefused: It is refused; nothing of it is kept.
             OutOfResources: There is no room, or too many store at once.
         """
-        spool = await self._open_spool()
+        spool, lease = await self._open_spool()
         try:
             async for chunk in chunks:
+                await lease.begin()
                 rest = spool.take(chunk)
                 if rest:
                     await run_in_thread(spool.write, rest)
-            return await run_in_thread(self._finish, spool, check)
+                lease.pause(len(chunk))
+            await lease.begin()
+            received = await run_in_thread(self._finish, spool, check)
         except BaseException:
+            await lease.settle()
             spool.drop()
+            lease.pause()
             raise
+        lease.pause()
+        return received
 
     async def make_durable(self) -> None:
         """Turn what is new into packs that survive a power cut.
@@ -143,6 +150,8 @@ class Intake:
         Raises:
             OutOfResources: There is no room.
         """
+        if self._lease is not None:
+            await self._lease.begin()
         digests = sorted({s.digest for placed in self._placed for s, _ in placed})
         found = await self._archive.database.read(lambda c: find_known(c, digests))
         taken = set(found)
@@ -157,7 +166,7 @@ class Intake:
                 await self._append(spool, fresh)
             elif fresh:
                 await self._adopt(spool, fresh)
-        self._give_block_back()
+        self.close()
 
     def record(self, connection: sa.Connection, dataset_id: int, now_us: int) -> None:
         """Write locations, instance rows and derived data, in the caller's transaction.
@@ -197,30 +206,37 @@ class Intake:
 
     def close(self) -> None:
         """Remove spool files that no pack store adopted, and let others have the block."""
-        for spool in self._spools:
-            spool.close()
-        self._spools = []
-        self._placed = []
-        self._give_block_back()
+        spools, self._spools, self._placed = self._spools, [], []
 
-    async def _open_spool(self) -> Spool:
-        """Return the spool that the next instance goes to."""
-        if self._block is None:
-            self._block = await self._archive.blocks.take()
-        if self._spools and self._spools[-1].size_bytes < PACK_BYTES:
-            if self._spools[-1].is_short_of_room:
-                await run_in_thread(self._spools[-1].make_room)
-            return self._spools[-1]
-        if self._spools:
-            await run_in_thread(self._spools[-1].seal)
-        self._spools.append(Spool(self._archive.spool_folder, self._block))
+        def close_spools() -> None:
+            for spool in spools:
+                spool.close()
+
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end(close_spools)
+
+    async def _open_spool(self) -> tuple[Spool, Lease]:
+        """Return the spool that the next instance goes to, and the lease of its block."""
+        if self._lease is None:
+            return await self._begin_spool()
+        spool = self._spools[-1]
+        await self._lease.begin()
+        if spool.size_bytes >= PACK_BYTES:
+            await run_in_thread(spool.seal)
+            self._lease.end(lambda: None)
+            return await self._begin_spool()
+        if spool.is_short_of_room:
+            await run_in_thread(spool.make_room)
+        return spool, self._lease
+
+    async def _begin_spool(self) -> tuple[Spool, Lease]:
+        block = await self._archive.blocks.take()
+        spool = Spool(self._archive.spool_folder, block)
+        self._lease = Lease(self._archive.blocks, block, spool.leave_block)
+        self._spools.append(spool)
         self._placed.append([])
-        return self._spools[-1]
-
-    def _give_block_back(self) -> None:
-        if self._block is not None:
-            self._archive.blocks.give_back(self._block)
-            self._block = None
+        return spool, self._lease
 
     def _finish(self, spool: Spool, check: Callable[[InstanceFacts], None] | None) -> Received:
         facts = read_facts(spool.source())
@@ -235,6 +251,7 @@ class Intake:
     async def _append(self, spool: Spool, fresh: list[Placed]) -> None:
         """Let a growing pack have what a short unit brings."""
         spool.compact([(offset, segment.length) for segment, offset in fresh])
+        assert spool.block is not None
         place = await self._archive.packs.append(spool.block, spool.size_bytes)
         self._appended.append(place)
         starts = accumulate([segment.length for segment, _ in fresh], initial=place.offset_bytes)

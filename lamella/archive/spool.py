@@ -30,12 +30,13 @@ class Spool:
     """Instances, one after the other.
 
     Attributes:
-        block: Holds the end of what came; the caller's, who may have it back after `close`.
+        block: Holds the end of what came; the caller's. None after `leave_block`.
         size_bytes: How much has been kept.
     """
 
     def __init__(self, folder: Path, block: Block) -> None:
-        self.block = block
+        self.block: Block | None = block
+        self._view = block.view
         self.size_bytes = 0
         self._folder = folder
         self._path: Path | None = None
@@ -58,8 +59,8 @@ class Spool:
     def take(self, data: Chunk) -> memoryview:
         """Append bytes of the instance under way as far as the block has room; return the rest."""
         view = memoryview(data)
-        count = min(len(view), len(self.block.view) - self._filled)
-        self.block.view[self._filled : self._filled + count] = view[:count]
+        count = min(len(view), len(self._view) - self._filled)
+        self._view[self._filled : self._filled + count] = view[:count]
         self._filled += count
         return view[count:]
 
@@ -70,14 +71,32 @@ class Spool:
             OutOfResources: The disk is full.
         """
         rest = self.take(data)
-        while rest:
+        while rest and self.block is not None:
             self._empty_block()
             rest = self.take(rest)
+        if rest:
+            with _full_disk_named():
+                write_all(self._file, [rest], self._base)
+            self._base += len(rest)
+
+    def leave_block(self) -> None:
+        """Put what is in the block into the file, and go on without a block.
+
+        Raises:
+            OutOfResources: The disk is full; what was in the block is lost.
+        """
+        try:
+            with _full_disk_named():
+                use_page_cache(self._file)
+                write_all(self._file, [self._view[: self._filled]], self._base)
+                self._base += self._filled
+        finally:
+            self.block, self._view, self._filled = None, memoryview(bytearray()), 0
 
     @property
     def is_short_of_room(self) -> bool:
         """Whether another instance may well not fit into the block."""
-        return self._filled > len(self.block.view) // 2
+        return self._filled > len(self._view) // 2
 
     def make_room(self) -> None:
         """Move what has been kept to the file, so that the next instance is read from memory.
@@ -95,7 +114,7 @@ class Spool:
         """
         start, stop = self.size_bytes, self._base + self._filled
         if start >= self._base:
-            return MemorySource(self.block.view[start - self._base : self._filled])
+            return MemorySource(self._view[start - self._base : self._filled])
         with _full_disk_named():
             self._flush()
         return FileSource(self._file, start, stop - start)
@@ -110,10 +129,10 @@ class Spool:
         """Forget the instance under way."""
         start = self.size_bytes
         if start < self._base:  # its begin is in the file already
-            self._base = start // PAGE_BYTES * PAGE_BYTES
-            kept = os.pread(self._file, start - self._base, self._base)
-            self.block.view[: len(kept)] = kept
             os.ftruncate(self._file, start)
+            self._base = start if self.block is None else start // PAGE_BYTES * PAGE_BYTES
+            kept = os.pread(self._file, start - self._base, self._base)
+            self._view[: len(kept)] = kept
         self._filled = start - self._base
 
     def compact(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -122,7 +141,7 @@ class Spool:
         Args:
             ranges: In ascending order, without overlaps.
         """
-        view, end = self.block.view, 0
+        view, end = self._view, 0
         for offset, length in ranges:
             view[end : end + length] = view[offset : offset + length]
             end += length
@@ -182,18 +201,18 @@ class Spool:
             if not count:  # the instance is longer than the block, so it is read from the file
                 use_page_cache(self._file)
                 count = self._filled
-            write_all(self._file, [self.block.view[:count]], self._base)
+            write_all(self._file, [self._view[:count]], self._base)
         self._filled -= count
         self._base += count
-        self.block.view[: self._filled] = self.block.view[count : count + self._filled]
+        self._view[: self._filled] = self._view[count : count + self._filled]
 
     def _flush(self) -> None:
         """Write what is in the block, which stays as it is."""
         if not self._filled:
             return
         end = round_up(self._filled)
-        self.block.view[self._filled : end] = bytes(end - self._filled)
-        write_all(self._file, [self.block.view[:end]], self._base)
+        self._view[self._filled : end] = bytes(end - self._filled)
+        write_all(self._file, [self._view[:end]], self._base)
 
 
 def _create_locked(folder: Path) -> tuple[Path, int]:
