@@ -60,7 +60,7 @@ class Part:
     headers: dict[str, str]
     _splitter: _Splitter
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[memoryview]:
         """Yield the body in the pieces in which it arrives; none if it is empty.
 
         Raises:
@@ -79,7 +79,7 @@ class Part:
             TooLarge: It is longer than `limit_bytes`.
             InvalidRequest: The request ends before the part does.
         """
-        pieces: list[bytes] = []
+        pieces: list[memoryview] = []
         size = 0
         async for piece in self.chunks():
             size += len(piece)
@@ -115,7 +115,11 @@ async def read_parts(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncIter
 
 
 class _Splitter:
-    """The state between chunks: bytes not yet given out, and where the search goes on."""
+    """The state between chunks: bytes not yet given out, and where the search goes on.
+
+    Pieces are views into what arrived: of a chunk that holds no delimiter nothing is copied but
+    what may be the begin of one.
+    """
 
     def __init__(self, chunks: AsyncIterator[bytes], boundary: bytes) -> None:
         self.part: Part | None = None
@@ -124,16 +128,23 @@ class _Splitter:
         self._dash_boundary = b"--" + boundary
         self._delimiter = b"\r\n" + self._dash_boundary
         self._buffer = b""
+        self._position = 0
         self._searched = 0
         # Bytes at the front of the buffer that belong to the header block's last line end; they
         # stay there because they may also be the line end that opens the next delimiter.
         self._borrowed = 0
 
     async def _fill(self) -> bool:
-        """Append the next chunk that holds anything; False at the end of the request."""
+        """Append the next chunk that holds anything; False at the end of the request.
+
+        What has been given out is cut off, so positions in the buffer change.
+        """
         async for chunk in self._chunks:
             if chunk:
-                self._buffer += chunk
+                rest = self._buffer[self._position :]
+                self._buffer = rest + chunk if rest else chunk
+                self._searched = max(0, self._searched - self._position)
+                self._position = 0
                 return True
         return False
 
@@ -148,19 +159,20 @@ class _Splitter:
             index = self._buffer.find(mark, self._searched)
             if index < 0:
                 # One byte more than the mark is kept: the line end before it has to be seen.
-                keep = max(0, len(self._buffer) - len(mark))
-                self._buffer, self._searched = self._buffer[keep:], 1 if keep else 0
+                self._position = max(self._position, len(self._buffer) - len(mark))
+                self._searched = self._position + 1 if self._position else 0
                 if not await self._fill():
                     raise InvalidRequest("The multipart body has no boundary.")
             elif index and self._buffer[index - 1 : index] != b"\n":
                 self._searched = index + 1
             else:
+                offset = index - self._position
                 line_end = await self._finish_delimiter(index + len(mark))
                 if line_end is not None:
                     if line_end == b"\n":
                         self._delimiter = b"\n" + mark
                     return
-                self._searched = index + 1
+                self._searched = self._position + offset + 1
 
     async def _finish_delimiter(self, end: int) -> bytes | None:
         """Consume the rest of a delimiter line.
@@ -174,81 +186,81 @@ class _Splitter:
         while True:
             if self._buffer.startswith(b"--", end):
                 self.is_closed = True
-                self._drop(end + 2)
+                self._move_to(end + 2)
                 return b""
             match = _LINE_REST.match(self._buffer, end, end + _MAX_PADDING)
             if match:
-                self._drop(match.end())
+                self._move_to(match.end())
                 return match[1]
             rest = self._buffer[end : end + _MAX_PADDING]
             if len(rest) == _MAX_PADDING or not _UNFINISHED_LINE.match(rest):
                 return None
+            end -= self._position
             await self._fill_or_fail()
 
-    def _drop(self, count: int) -> None:
-        self._buffer = self._buffer[count:]
-        self._searched = 0
+    def _move_to(self, position: int) -> None:
+        self._position = self._searched = position
 
     async def read_headers(self) -> dict[str, str]:
         """Consume the header block of a part and return it by lower-case name."""
         while True:
-            blank = _BLANK_LINE.match(self._buffer)
+            start, limit = self._position, self._position + MAX_HEADER_BYTES
+            blank = _BLANK_LINE.match(self._buffer, start)
             if blank:
-                self._borrowed = blank.end()
+                self._borrowed = blank.end() - start
                 return {}
-            end = _HEADER_END.search(self._buffer, 0, MAX_HEADER_BYTES)
-            stop = self._buffer.find(self._delimiter, 0, MAX_HEADER_BYTES)
+            end = _HEADER_END.search(self._buffer, start, limit)
+            stop = self._buffer.find(self._delimiter, start, limit)
             if end and not 0 <= stop < end.start():
-                block = self._buffer[: end.start()]
-                self._drop(end.end())
+                block = self._buffer[start : end.start()]
+                self._move_to(end.end())
                 self._borrowed = len(end[1])
                 return _parse_headers(block)
             if stop >= 0:
                 # No blank line, no body: the delimiter ends the header block.
-                block = self._buffer[:stop]
-                self._drop(stop)
+                block = self._buffer[start:stop]
+                self._move_to(stop)
                 return _parse_headers(block)
-            if len(self._buffer) >= MAX_HEADER_BYTES:
+            if len(self._buffer) >= limit:
                 raise InvalidRequest("A part's header block is too large or has no end.")
             await self._fill_or_fail()
 
-    async def read_piece(self) -> bytes | None:
+    async def read_piece(self) -> memoryview | None:
         """Return the next piece of the current part's body, or None at its end."""
         while self.part is not None:
             index = self._buffer.find(self._delimiter, self._searched)
+            start = self._position + self._borrowed
             if index < 0:
                 # What may be the start of a delimiter stays.
-                end = max(0, len(self._buffer) - len(self._delimiter) + 1)
-                if end > self._borrowed:
-                    self._searched = 0
+                end = max(self._position, len(self._buffer) - len(self._delimiter) + 1)
+                if end > start:
                     return self._take(end)
                 self._searched = max(self._searched, end)
                 await self._fill_or_fail()
                 continue
-            if index > self._borrowed:
-                # The next call finds the delimiter again at once, at the front of the buffer.
-                self._searched = 0
+            if index > start:
+                # The next call finds the delimiter again at once, at the front of what is left.
                 return self._take(index)
+            offset = index - self._position
             if await self._finish_delimiter(index + len(self._delimiter)) is not None:
                 self.part, self._borrowed = None, 0
                 return None
             # A longer boundary that starts like ours: data.
-            self._searched = index + 1
-            if self._searched > self._borrowed:
-                self._searched = 0
-                return self._take(index + 1)
+            end = self._position + offset + 1
+            if offset + 1 > self._borrowed:
+                return self._take(end)
+            self._searched = end
         return None
 
-    def _take(self, end: int) -> bytes:
-        """Return the buffer's bytes up to `end`, without borrowed ones, and drop them."""
-        piece = self._buffer[self._borrowed : end]
-        self._buffer = self._buffer[end:]
+    def _take(self, end: int) -> memoryview:
+        """Return the buffer's bytes up to `end`, without borrowed ones, and step over them."""
+        piece = memoryview(self._buffer)[self._position + self._borrowed : end]
+        self._move_to(end)
         self._borrowed = 0
         return piece
 
     async def skip_rest(self) -> None:
         """Read the epilogue to its end."""
-        self._buffer = b""
         async for _ in self._chunks:
             pass
 

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 
 from lamella.archive.facts import InstanceFacts
 from lamella.archive.instances import Intake, Received
+from lamella.archive.spool import Chunk
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.media_types import DICOM, MediaType, negotiate_json, parse_content_type
 from lamella.dicomweb.multipart_reader import boundary_of, read_parts
@@ -132,7 +133,7 @@ async def _receive(
     return received, failures
 
 
-async def _split_body(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+async def _split_body(request: Request[Any, Any, Any]) -> AsyncIterator[AsyncIterator[Chunk]]:
     content_type = parse_content_type(request.headers.get("content-type"))
     if content_type.essence == DICOM:
         yield _read_body(request)
