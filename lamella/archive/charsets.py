@@ -70,6 +70,7 @@ _RESET = re.compile(rb"[\t\n\f\r]")
 
 
 @lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def find_decoder(declared: bytes, fallback_charset: str | None = None) -> Decoder:
     """Return the function that decodes text under a declared Specific Character Set.
 

@@ -90,18 +90,20 @@ class _Encoding:
     Attributes:
         explicit: Whether elements carry a VR.
         tag_length: Unpacks group, element and a 32-bit length.
+        tag_vr_length: Unpacks group, element, VR and a 16-bit length.
         short: Unpacks the 16-bit length of an explicit element.
         long: Unpacks a 32-bit length.
         little: Whether bytes are little endian.
     """
 
-    __slots__ = ("explicit", "little", "long", "short", "tag_length")
+    __slots__ = ("explicit", "little", "long", "short", "tag_length", "tag_vr_length")
 
     def __init__(self, explicit: bool, little: bool) -> None:
         order = "<" if little else ">"
         self.explicit = explicit
         self.little = little
         self.tag_length = Struct(order + "HHI").unpack_from
+        self.tag_vr_length = Struct(order + "HH2sH").unpack_from
         self.short = Struct(order + "H").unpack_from
         self.long = Struct(order + "I").unpack_from
 
@@ -195,8 +197,18 @@ def _find_cut_value(window: _Window, position: int, encoding: _Encoding) -> list
     """Walk the top level to its end; return `[start, stop]` of the value to cut, or nothing."""
     found: list[int] = []
     last_tag = -1
+    short_vrs, tag_vr_length, explicit = _SHORT_VRS, encoding.tag_vr_length, encoding.explicit
+    buffer, base = b"", position
     while position < window.size:
-        tag, vr, length, value = _read_header(window, position, encoding)
+        index = position - base
+        if index + 8 > len(buffer):
+            buffer, index = window.take(position, 8)
+            base = position - index
+        group, element, vr, length = tag_vr_length(buffer, index)
+        if explicit and vr in short_vrs and group != 0xFFFE:
+            tag, value = group << 16 | element, position + 8
+        else:
+            tag, vr, length, value = _read_header(window, position, encoding)
         if tag <= last_tag or tag >> 16 == 0xFFFE:
             raise _Doubt
         last_tag = tag

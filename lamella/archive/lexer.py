@@ -13,10 +13,13 @@ Source:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 from lamella.archive import canonical, kinds
 from lamella.archive.canonical import Span
+from lamella.archive.charsets import Decoder
 from lamella.archive.kinds import Kind, UnknownVR
 from lamella.archive.recorder import (
     LONG_TEXT_BYTES,
@@ -39,6 +42,25 @@ _FRAGMENT_CHUNK_BYTES = 4 * 1024
 _LENGTH_16 = (Struct("<H").unpack_from, Struct(">H").unpack_from)
 _LENGTH_32 = (Struct("<I").unpack_from, Struct(">I").unpack_from)
 _TAG_LENGTH = (Struct("<HHI").unpack_from, Struct(">HHI").unpack_from)
+
+
+_MEMO_BYTES = 128
+_MEMO_ELEMENTS = 4096
+
+Memo = dict[bytes, tuple[int, str, dict[str, Any], bytes]]
+
+
+@lru_cache(maxsize=8)
+def find_memo(decode: Decoder) -> Memo:
+    """Return what short plain elements are read as, by their bytes in explicit little endian.
+
+    Most elements of an instance are those of the instance before it. What is kept is in many
+    attributes at once, so nobody may change it.
+
+    Args:
+        decode: Of the character set of their text.
+    """
+    return {}
 
 
 class Odd(Exception):
@@ -120,6 +142,8 @@ class Lexer(Recorder):
         plain values itself and hands everything else to `_read_special`.
         """
         explicit, decode = scope.explicit, scope.decode
+        keeps = explicit and not self.big
+        memo = find_memo(decode)
         attributes, parts = scope.attributes, scope.parts
         table = kinds.EXPLICIT_KINDS[self.big] if explicit else kinds.IMPLICIT_KINDS
         width = 6 if explicit else 4
@@ -137,6 +161,21 @@ class Lexer(Recorder):
                 available, index = len(buffer), 0
             if index + 8 > available:
                 raise Odd("a few bytes are left over")
+            whole = None
+            if keeps:
+                end = index + 8 + length_16(buffer, index + 6)[0]
+                if end - index <= _MEMO_BYTES and end <= available and base + end <= stop:
+                    whole = buffer[index:end]
+                    known = memo.get(whole)
+                    if known is not None:
+                        tag, key, shown, part = known
+                        if tag <= last_tag:
+                            raise Odd("tags do not ascend")
+                        last_tag = tag
+                        parts.append(part)
+                        attributes[key] = shown
+                        index = end
+                        continue
             head = buffer[index : index + width]
             kind = table.get(head) or self._classify(head, explicit)
             tag, key, vr, action, encode, long_header, packed_tag, padding, word_bytes = kind
@@ -165,12 +204,18 @@ class Lexer(Recorder):
                 value = buffer[index:end]
                 index = end
                 words = swap_words(value, word_bytes) if word_bytes > 1 else value
-                parts.append(encode_part(packed_tag, words, padding))
+                part = encode_part(packed_tag, words, padding)
+                parts.append(part)
                 try:
                     values = encode(value, decode)  # type: ignore[misc]  # plain kinds have one
-                    attributes[key] = {"vr": vr} if values is None else {"vr": vr, "Value": values}
+                    shown = {"vr": vr} if values is None else {"vr": vr, "Value": values}
                 except ValueError:
-                    attributes[key] = show_inline("UN", value)
+                    shown = show_inline("UN", value)
+                attributes[key] = shown
+                if whole is not None and not long_header and padding != unknown:
+                    if len(memo) >= _MEMO_ELEMENTS:
+                        memo.clear()
+                    memo[whole] = tag, key, shown, part
                 if padding != unknown or value[:4] != canonical.ITEM_START:
                     continue
                 self._position = base + index
@@ -184,7 +229,9 @@ class Lexer(Recorder):
                 if length != _UNDEFINED and self._position + length > stop:
                     raise Odd("a value leaves its data set")
                 self._read_special(scope, kind, length)
-                decode = scope.decode
+                if scope.decode is not decode:
+                    decode = scope.decode
+                    memo = find_memo(decode)
             buffer, base = self._buffer, self._base
             available, index = len(buffer), self._position - base
         self._position = base + index
