@@ -6,12 +6,19 @@ from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import lamella.archive.catalog
 import lamella.archive.tables
 import lamella.vcs.tables  # noqa: F401  (registers its tables)
 from lamella.archive.database import metadata, open_database
-from lamella.archive.migration import migrate_to_head, upgrade_schema
+from lamella.archive.migration import (
+    FOLDER,
+    find_head_revision,
+    migrate_to_head,
+    read_schema_revision,
+    upgrade_schema,
+)
 from tests.harness.schema_rows import fill_tables, read_tables
 
 
@@ -37,3 +44,12 @@ async def test_migrations_carry_rows_over(tmp_path: Path) -> None:
     faults = await database.read(lambda c: c.exec_driver_sql("PRAGMA foreign_key_check").all())
     await database.close()
     assert faults == []
+
+
+async def test_revisions_are_known_without_alembic(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'lamella.db'}")
+    assert await database.read(read_schema_revision) is None
+    await database.write(lambda c: upgrade_schema(c, "0001"))
+    assert await database.read(read_schema_revision) == "0001"
+    await database.close()
+    assert find_head_revision() == ScriptDirectory(str(FOLDER)).get_current_head()
