@@ -18,6 +18,7 @@ import uvloop
 
 from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
+from lamella.app.limits import raise_open_files
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over
 from lamella.app.workers import Place, Workers
@@ -45,6 +46,7 @@ def run_server(settings: Settings) -> int:
     settings.check_exposure()
     _check_supported(settings)
     set_up_logs(settings.log_level)
+    raise_open_files()
     folder = settings.data_dir.absolute()
     try:
         prepare_folder(folder)

@@ -16,7 +16,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lamella.errors import OutOfResources
+
 MOST_TOGETHER = 32
+MOST_WAITING = 1000  # more than connections and associations of a process that store at once
 
 AnyWork = Callable[[sa.Connection], Any]
 
@@ -51,7 +54,13 @@ class WriteQueue:
         self._thread.start()
 
     def submit(self, work: AnyWork) -> Future[Any]:
-        """Put work in line; the future has its result once that is durable."""
+        """Put work in line; the future has its result once that is durable.
+
+        Raises:
+            OutOfResources: Too much is in line already.
+        """
+        if self._jobs.qsize() >= MOST_WAITING:
+            raise OutOfResources("Too many writers wait for the database: try again later.")
         job = _Job(work)
         self._jobs.put(job)
         return job.future

@@ -24,6 +24,7 @@ from lamella.errors import IntegrityError, LamellaError, OutOfResources
 from lamella.imaging.decoders import DecodedFrame, PixelDescription
 from lamella.imaging.worker import MESSAGE_HEADER, PAYLOAD_HEADER, pack_message
 
+MOST_WAITING = 256
 _GRACE_S = 2.0
 _PIPE_BYTES = 1 << 20
 
@@ -61,9 +62,14 @@ class DecoderPool:
     Args:
         workers: Processes at most.
         timeout_s: How long one frame may take.
+        most_waiting: How many may wait for a worker; each holds its compressed frame in memory.
     """
 
-    def __init__(self, workers: int = 2, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, workers: int = 2, timeout_s: float = 60.0, most_waiting: int = MOST_WAITING
+    ) -> None:
+        self._most_waiting = most_waiting
+        self._waiting = 0
         self._slots = asyncio.Semaphore(workers)
         self._timeout_s = timeout_s
         self._idle: list[Worker] = []
@@ -89,7 +95,13 @@ class DecoderPool:
             IntegrityError: Also if the worker crashed or timed out.
             OutOfResources: No worker can be started, or the pool is closed.
         """
-        await self._slots.acquire()
+        if self._waiting >= self._most_waiting:
+            raise OutOfResources("Too many frames wait for a decoder: try again later.")
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
         if self._is_closed:
             self._slots.release()
             raise OutOfResources("The decoders are shut down.")

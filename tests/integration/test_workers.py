@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -52,6 +54,21 @@ def test_all_processes_answer_alike_and_count_together(tmp_path: Path) -> None:
         metrics = requests.get(f"{server.http}/metrics", timeout=60).text
         line = 'lamella_http_requests_total{method="GET",route="search-instances",status="200"}'
         assert f"{line} 10.0" in metrics
+
+
+def test_many_connections_need_no_setting_of_the_system(tmp_path: Path) -> None:
+    few_files = ("sh", "-c", 'ulimit -Sn 128; exec "$@"', "sh")
+    server = launch_server(tmp_path / "data", prefix=few_files)
+    try:
+        host, port = server.http.removeprefix("http://").split(":")
+        with ExitStack() as opened:
+            for _ in range(400):
+                connection = opened.enter_context(socket.create_connection((host, int(port)), 30))
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert connection.recv(64).startswith(b"HTTP/1.1 200")
+        assert server.stop() == 0
+    finally:
+        server.close_streams()
 
 
 def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:

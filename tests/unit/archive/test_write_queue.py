@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from lamella.archive import write_queue
 from lamella.archive.database import Database, open_database
 from lamella.errors import InvalidRequest, OutOfResources
 
@@ -97,3 +98,13 @@ async def test_work_in_line_is_done_before_a_close(tmp_path: Path) -> None:
     await asyncio.sleep(0)
     await opened.close()
     assert await asyncio.gather(*tasks) == list(range(50))
+
+
+async def test_more_than_may_wait_is_refused_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_queue, "MOST_WAITING", 3)
+    results = await hold_and_queue(database, *(insert(number) for number in range(5)))
+    assert results[:3] == [0, 1, 2]
+    assert [type(result) for result in results[3:]] == [OutOfResources] * 2
+    assert await read_numbers(database) == {0, 1, 2}

@@ -160,3 +160,16 @@ async def test_damaged_codestreams_are_errors_or_frames(pool, uid, encode):
     await asyncio.gather(*(decode_damaged(seed) for seed in range(40)))
     frame = await pool.decode_frame(stream, pixel_of(GREY, uid))
     assert len(frame.data) == wanted
+
+
+async def test_more_frames_than_may_wait_are_refused_at_once():
+    pool = DecoderPool(workers=1, timeout_s=20, most_waiting=2)
+    answers = await asyncio.gather(
+        *(pool.decode_frame(STREAM, pixel_of(GREY)) for _ in range(5)), return_exceptions=True
+    )
+    await pool.close()
+    kinds = [type(answer) for answer in answers]
+    assert kinds.count(OutOfResources) == 2
+    assert [answer.data for answer in answers if not isinstance(answer, OutOfResources)] == [
+        GREY.tobytes()
+    ] * 3
