@@ -11,9 +11,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, Literal
 
-import sqlalchemy as sa
-
-from lamella.archive.catalog import order_date, series_row, study_row
+from lamella.archive.catalog import order_date
+from lamella.archive.clauses import (
+    TRUE,
+    Clause,
+    compare,
+    contains_part,
+    is_one_of,
+    join_all,
+    join_any,
+)
 from lamella.archive.levels import STUDY_INSTANCE_UID
 from lamella.archive.person_name import fold, normalize_group, split_words
 from lamella.archive.query import (
@@ -29,31 +36,30 @@ from lamella.archive.query import (
     Wildcard,
 )
 
-Predicate = sa.ColumnElement[bool]
 Kind = Literal["text", "list", "date", "order", "name"]
 
 PATIENT_NAME: Final = "00100010"
-STUDY_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
-    STUDY_INSTANCE_UID: ("text", study_row.c.study_uid),
-    "00080020": ("order", study_row.c.sort_key),
-    "00080050": ("text", study_row.c.accession_number),
-    "00080061": ("list", study_row.c.modalities),
-    "00080062": ("list", study_row.c.sop_classes),
-    "00080090": ("list", study_row.c.referring_physician),
-    "00081030": ("text", study_row.c.study_description),
-    PATIENT_NAME: ("name", study_row.c.patient_name),
-    "00100020": ("text", study_row.c.patient_id),
-    "00100021": ("text", study_row.c.issuer_of_patient_id),
-    "00100030": ("date", study_row.c.patient_birth_date),
-    "00100040": ("text", study_row.c.patient_sex),
-    "00200010": ("text", study_row.c.study_id),
+STUDY_COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
+    STUDY_INSTANCE_UID: ("text", "study_row.study_uid"),
+    "00080020": ("order", "study_row.sort_key"),
+    "00080050": ("text", "study_row.accession_number"),
+    "00080061": ("list", "study_row.modalities"),
+    "00080062": ("list", "study_row.sop_classes"),
+    "00080090": ("list", "study_row.referring_physician"),
+    "00081030": ("text", "study_row.study_description"),
+    PATIENT_NAME: ("name", "study_row.patient_name"),
+    "00100020": ("text", "study_row.patient_id"),
+    "00100021": ("text", "study_row.issuer_of_patient_id"),
+    "00100030": ("date", "study_row.patient_birth_date"),
+    "00100040": ("text", "study_row.patient_sex"),
+    "00200010": ("text", "study_row.study_id"),
 }
-SERIES_COLUMNS: Final[dict[str, tuple[Kind, sa.Column[str]]]] = {
-    STUDY_INSTANCE_UID: ("text", series_row.c.study_uid),
-    "0020000E": ("text", series_row.c.series_uid),
-    "00080060": ("text", series_row.c.modality),
-    "00080021": ("date", series_row.c.series_date),
-    "00400244": ("date", series_row.c.step_start_date),
+SERIES_COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
+    STUDY_INSTANCE_UID: ("text", "series_row.study_uid"),
+    "0020000E": ("text", "series_row.series_uid"),
+    "00080060": ("text", "series_row.modality"),
+    "00080021": ("date", "series_row.series_date"),
+    "00400244": ("date", "series_row.step_start_date"),
 }
 INDEXED: Final = frozenset({STUDY_INSTANCE_UID, "0020000E", "00080050", PATIENT_NAME, "00100020"})
 """Attributes whose columns have an index of their own; that of names covers a search in them."""
@@ -67,7 +73,7 @@ LONGEST_PATTERN: Final = 1000
 LONGEST_LIST: Final = 100
 """Members of a list that become OR terms; SQLite's parser allows a depth of 1,000."""
 
-MOST_VALUES: Final = 10_000
+MOST_VALUES: Final = 8_192
 """Values of one IN; both drivers allow about 32,000 parameters a statement."""
 
 _WILDCARDS: Final = re.compile(r"[*?]+")
@@ -75,17 +81,17 @@ _HIGHEST: Final = "\U0010ffff"
 _AFTER_UNKNOWN: Final = "\x7f"
 
 
-def narrow_studies(query: Query) -> list[Predicate]:
-    """Return predicates over `study_row` for the query's keys."""
+def narrow_studies(query: Query) -> list[Clause]:
+    """Return predicates over table `study_row` for the query's keys."""
     return _narrow_keys(query, STUDY_COLUMNS)
 
 
-def narrow_series(query: Query) -> list[Predicate]:
-    """Return predicates over `series_row` for the query's keys."""
+def narrow_series(query: Query) -> list[Clause]:
+    """Return predicates over table `series_row` for the query's keys."""
     return _narrow_keys(query, SERIES_COLUMNS)
 
 
-def pick_studies(query: Query) -> list[list[Predicate]]:
+def pick_studies(query: Query) -> list[list[Clause]]:
     """Return searches of `study_row`, each by an index of its own, that find all candidates.
 
     None if no key is likely to leave few rows. Names take two: SQLite would scan a whole index
@@ -96,12 +102,12 @@ def pick_studies(query: Query) -> list[list[Predicate]]:
     for key in query.keys:
         if key.path == (PATIENT_NAME,) and isinstance(key.condition, (Single, Wildcard)):
             rest = narrow_studies(replace(query, keys=tuple(k for k in query.keys if k != key)))
-            names = _list_names(study_row.c.patient_name, key.condition, query.fuzzy)
+            names = _list_names("study_row.patient_name", key.condition, query.fuzzy)
             return [[*rest, name] for name in names] if names else [rest]
     return [narrow_studies(query)]
 
 
-def pick_series(query: Query) -> list[list[Predicate]]:
+def pick_series(query: Query) -> list[list[Clause]]:
     """Return searches of `series_row` likewise."""
     return [narrow_series(query)] if _is_selective(query) else []
 
@@ -123,7 +129,7 @@ def _has_beginning(condition: Condition) -> bool:
     return isinstance(condition, (Single, UidList))
 
 
-def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, sa.Column[str]]]) -> list[Predicate]:
+def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, str]]) -> list[Clause]:
     found = []
     for key in query.scope_keys():
         if len(key.path) > 1 or key.path[0] not in columns:
@@ -136,15 +142,13 @@ def _narrow_keys(query: Query, columns: dict[str, tuple[Kind, sa.Column[str]]]) 
     return found
 
 
-def _narrow_key(key: Key, kind: Kind, column: sa.Column[str], fuzzy: bool) -> Predicate | None:
+def _narrow_key(key: Key, kind: Kind, column: str, fuzzy: bool) -> Clause | None:
     if key.path[0] == "00080090":  # names in search form, searched for a part of the key
         return _narrow_name_part(key.condition, column, fuzzy)
     return _narrow(kind, column, key.condition, fuzzy)
 
 
-def _narrow(
-    kind: Kind, column: sa.Column[str], condition: Condition, fuzzy: bool
-) -> Predicate | None:
+def _narrow(kind: Kind, column: str, condition: Condition, fuzzy: bool) -> Clause | None:
     if isinstance(condition, (AnyOf, AllOf)):
         if len(condition.members) > LONGEST_LIST:
             return None
@@ -153,7 +157,7 @@ def _narrow(
             return _join_all(members)
         return _join_any(members)
     if isinstance(condition, Empty):
-        return None if kind == "order" else column == ""
+        return None if kind == "order" else compare(column, "=", "")
     if kind in ("order", "date"):
         return _narrow_date(kind, column, condition)
     if kind == "name":
@@ -163,32 +167,32 @@ def _narrow(
     return _narrow_text(column, condition)
 
 
-def _join_all(members: Iterable[Predicate | None]) -> Predicate | None:
+def _join_all(members: Iterable[Clause | None]) -> Clause | None:
     known = [member for member in members if member is not None]
-    return sa.and_(*known) if known else None
+    return join_all(known) if known else None
 
 
-def _join_any(members: list[Predicate | None]) -> Predicate | None:
+def _join_any(members: list[Clause | None]) -> Clause | None:
     known = [member for member in members if member is not None]
-    return sa.or_(*known) if known and len(known) == len(members) else None
+    return join_any(known) if known and len(known) == len(members) else None
 
 
-def _narrow_text(column: sa.Column[str], condition: Condition) -> Predicate | None:
+def _narrow_text(column: str, condition: Condition) -> Clause | None:
     if isinstance(condition, UidList):
-        return column.in_(condition.uids) if len(condition.uids) <= MOST_VALUES else None
+        return is_one_of(column, condition.uids) if len(condition.uids) <= MOST_VALUES else None
     if isinstance(condition, Single):
-        return column == condition.value.strip()
+        return compare(column, "=", condition.value.strip())
     if not isinstance(condition, Wildcard) or len(condition.pattern) > LONGEST_PATTERN:
         return None
     prefix = _WILDCARDS.split(condition.pattern)[0]
     pattern = _escape(condition.pattern).replace("*", "%").replace("?", "_")
-    return sa.and_(_begins(column, prefix), column.like(pattern, escape="/"))
+    return join_all([_begins(column, prefix), contains_part(column, pattern)])
 
 
-def _narrow_list(column: sa.Column[str], condition: Condition) -> Predicate | None:
+def _narrow_list(column: str, condition: Condition) -> Clause | None:
     if isinstance(condition, UidList):
         few = condition.uids[:LONGEST_LIST]
-        return sa.or_(*(_contains(column, uid) for uid in few)) if few == condition.uids else None
+        return join_any(_contains(column, uid) for uid in few) if few == condition.uids else None
     if isinstance(condition, Single):
         return _contains(column, condition.value.strip())
     if isinstance(condition, Wildcard):
@@ -196,7 +200,7 @@ def _narrow_list(column: sa.Column[str], condition: Condition) -> Predicate | No
     return None
 
 
-def _narrow_date(kind: Kind, column: sa.Column[str], condition: Condition) -> Predicate | None:
+def _narrow_date(kind: Kind, column: str, condition: Condition) -> Clause | None:
     if isinstance(condition, Single):
         first: str | None = condition.value
         last = first
@@ -207,18 +211,20 @@ def _narrow_date(kind: Kind, column: sa.Column[str], condition: Condition) -> Pr
     if kind == "order":  # the newest first: the last day has the lowest key
         return _join_all(
             [
-                column >= order_date(last) if last else None,
-                column < (order_date(first) if first else "") + _AFTER_UNKNOWN,
+                compare(column, ">=", order_date(last)) if last else None,
+                compare(column, "<", (order_date(first) if first else "") + _AFTER_UNKNOWN),
             ]
         )
-    return _join_all([column >= (first or "0"), column <= last if last else None])
+    return _join_all(
+        [compare(column, ">=", first or "0"), compare(column, "<=", last) if last else None]
+    )
 
 
-def _narrow_name(column: sa.Column[str], condition: Condition, fuzzy: bool) -> Predicate | None:
+def _narrow_name(column: str, condition: Condition, fuzzy: bool) -> Clause | None:
     return _join_any([*_list_names(column, condition, fuzzy)])
 
 
-def _list_names(column: sa.Column[str], condition: Condition, fuzzy: bool) -> list[Predicate]:
+def _list_names(column: str, condition: Condition, fuzzy: bool) -> list[Clause]:
     """Return alternatives, one of which holds for a row that matches; none if nothing is known.
 
     They look at the alphabetic group; a row with other groups stays in where those may match.
@@ -226,9 +232,9 @@ def _list_names(column: sa.Column[str], condition: Condition, fuzzy: bool) -> li
     pattern = _read_pattern(condition)
     if pattern is None:
         return []
-    has_other = study_row.c.patient_name_other > ""
+    has_other = compare("study_row.patient_name_other", ">", "")
     if fuzzy:
-        return [sa.or_(_contains(column, _longest("*".join(split_words(pattern)))), has_other)]
+        return [join_any([_contains(column, _longest("*".join(split_words(pattern)))), has_other])]
     first, *others = [normalize_group(group) for group in pattern.split("=")]
     if not first:
         return []
@@ -236,14 +242,12 @@ def _list_names(column: sa.Column[str], condition: Condition, fuzzy: bool) -> li
     if family:
         return [_begins(column, family)] if others else [_begins(column, family), has_other]
     here = _contains(column, _longest_part(first))
-    return [here] if others else [sa.or_(here, has_other)]
+    return [here] if others else [join_any([here, has_other])]
 
 
-def _narrow_name_part(
-    condition: Condition, column: sa.Column[str], fuzzy: bool
-) -> Predicate | None:
+def _narrow_name_part(condition: Condition, column: str, fuzzy: bool) -> Clause | None:
     if isinstance(condition, Empty):
-        return column == ""
+        return compare(column, "=", "")
     pattern = _read_pattern(condition)
     if pattern is None:
         return None
@@ -267,14 +271,14 @@ def _longest(pattern: str) -> str:
     return max(_WILDCARDS.split(pattern), key=len)
 
 
-def _begins(column: sa.Column[str], prefix: str) -> Predicate:
+def _begins(column: str, prefix: str) -> Clause:
     if not prefix:
-        return sa.true()
-    return sa.and_(column >= prefix, column < prefix + _HIGHEST)
+        return TRUE
+    return join_all([compare(column, ">=", prefix), compare(column, "<", prefix + _HIGHEST)])
 
 
-def _contains(column: sa.Column[str], part: str) -> Predicate:
-    return column.like(f"%{_escape(part)}%", escape="/") if part else sa.true()
+def _contains(column: str, part: str) -> Clause:
+    return contains_part(column, f"%{_escape(part)}%") if part else TRUE
 
 
 def _escape(text: str) -> str:

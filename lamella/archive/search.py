@@ -14,15 +14,17 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from lamella.archive.catalog import decode_attributes, read_text, series_row, study_row
+from lamella.archive.catalog import read_text
+from lamella.archive.catalog_rows import IDS_PER_STATEMENT, CatalogRows, Row, RowCache
+from lamella.archive.clauses import Clause, compare, is_one_of, join_all
 from lamella.archive.levels import (
     EVERY_LEVEL,
     ISSUER_OF_PATIENT_ID,
@@ -32,20 +34,20 @@ from lamella.archive.levels import (
     level_of,
 )
 from lamella.archive.matching import match_query
-from lamella.archive.narrowing import (
-    Predicate,
-    narrow_series,
-    narrow_studies,
-    pick_series,
-    pick_studies,
-)
+from lamella.archive.narrowing import narrow_series, narrow_studies, pick_series, pick_studies
 from lamella.archive.query import Key, Query, UidList
+from lamella.archive.statements import fetch_text
+
+__all__ = ["Page", "Row", "Visible", "search_instances", "search_patients", "search_series",
+           "search_studies", "take_page", "walk_series"]  # fmt: skip
 
 T = TypeVar("T")
 
+Place = tuple[Any, ...]
+"""Where a row stands in an order: the values of its columns."""
+
 FIRST_BATCH: Final = 150
 LARGEST_BATCH: Final = 2400
-IDS_PER_STATEMENT: Final = 500
 MOST_PICKED: Final = 2000
 """Rows that are read out of order, and sorted here, where a key has an index of its own: given an
 order and a limit, SQLite scans in that order and tests 1e6 rows for the one patient."""
@@ -63,22 +65,6 @@ class Visible:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One match.
-
-    Attributes:
-        row_id: Id of the study row (of the series row, for a series) in its dataset.
-        series_uid: None for a study or patient.
-        attributes: DICOM JSON; of a series with those of its study.
-    """
-
-    row_id: int
-    study_uid: str
-    series_uid: str | None
-    attributes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """Matches from `query.offset` on, at most `query.limit`, and whether there are more."""
 
@@ -86,34 +72,63 @@ class Page:
     has_more: bool
 
 
-def search_studies(conn: sa.Connection, dataset_id: int, query: Query, visible: Visible) -> Page:
+def search_studies(
+    conn: sa.Connection,
+    dataset_id: int,
+    query: Query,
+    visible: Visible,
+    cache: RowCache | None = None,
+) -> Page:
     """Return the studies that match, the newest first, then by UID."""
-    if not query.scope_keys():
-        ids = _walk_studies(conn, dataset_id, query, visible)
-        wanted, has_more = take_page(ids, query)
-        return Page(tuple(_read_studies(conn, dataset_id, wanted)), has_more)
-    rows, has_more = take_page(_match_studies(conn, dataset_id, query, visible), query)
+    catalog = _Catalog(conn, dataset_id, visible, cache)
+    if not query.keys:
+        wanted, has_more = take_page(_walk_studies(catalog, query), query)
+        return Page(tuple(catalog.rows.read_studies(wanted)), has_more)
+    rows, has_more = take_page(_match_studies(catalog, query), query)
     return Page(tuple(rows), has_more)
 
 
-def search_patients(conn: sa.Connection, dataset_id: int, query: Query, visible: Visible) -> Page:
+def search_patients(
+    conn: sa.Connection,
+    dataset_id: int,
+    query: Query,
+    visible: Visible,
+    cache: RowCache | None = None,
+) -> Page:
     """Return one row for each patient (Patient ID with issuer) that has a matching study.
 
     The row is that of the patient's newest study.
     """
-    rows, has_more = take_page(
-        _first_of_patients(_match_studies(conn, dataset_id, query, visible)), query
-    )
+    catalog = _Catalog(conn, dataset_id, visible, cache)
+    rows, has_more = take_page(_first_of_patients(_match_studies(catalog, query)), query)
     return Page(tuple(rows), has_more)
 
 
-def search_series(conn: sa.Connection, dataset_id: int, query: Query, visible: Visible) -> Page:
+def search_series(
+    conn: sa.Connection,
+    dataset_id: int,
+    query: Query,
+    visible: Visible,
+    cache: RowCache | None = None,
+) -> Page:
     """Return the series that match, by study UID, then series number, then series UID.
 
     Attributes of the study can be matched and are part of the result.
     """
-    rows, has_more = take_page(_match_series(conn, dataset_id, query, visible), query)
+    catalog = _Catalog(conn, dataset_id, visible, cache)
+    rows, has_more = take_page(_match_series(catalog, query), query)
     return Page(tuple(rows), has_more)
+
+
+def walk_series(
+    conn: sa.Connection,
+    dataset_id: int,
+    query: Query,
+    visible: Visible,
+    cache: RowCache | None = None,
+) -> Iterator[Row]:
+    """Yield the series that match, in the order of `search_series`, as they are found."""
+    return _match_series(_Catalog(conn, dataset_id, visible, cache), query)
 
 
 def search_instances(
@@ -153,50 +168,80 @@ def _first_of_patients(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
 
 
-def _match_studies(
-    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
-) -> Iterator[Row]:
+class _Order(NamedTuple):
+    """A table, and the columns that its rows are read in the order of, the row id last."""
+
+    table: str
+    columns: str
+    n_columns: int
+    row_id: str
+
+
+_STUDIES: Final = _Order("study_row", "study_row.sort_key, study_row.row_id", 2, "study_row.row_id")
+_SERIES: Final = _Order(
+    "series_row",
+    "series_row.study_uid, series_row.sort_key, series_row.row_id",
+    3,
+    "series_row.row_id",
+)
+
+
+class _Catalog:
+    """The catalog of one dataset as one view sees it, within a transaction."""
+
+    def __init__(
+        self, conn: sa.Connection, dataset_id: int, visible: Visible, cache: RowCache | None
+    ) -> None:
+        self.visible = visible
+        self.rows = CatalogRows(conn, dataset_id, cache)
+        self._conn = conn
+        self._dataset_id = dataset_id
+
+    def select(self, order: _Order, where: Iterable[Clause], ending: Clause) -> list[Place]:
+        """Return the places of the rows that a condition holds for."""
+        own = compare(f"{order.table}.dataset_id", "=", self._dataset_id)
+        condition = join_all([own, *where])
+        text = f"SELECT {order.columns} FROM {order.table} WHERE {condition.text} {ending.text}"
+        found = fetch_text(self._conn, text, (*condition.values, *ending.values))
+        return [tuple(place) for place in found]
+
+
+def _match_studies(catalog: _Catalog, query: Query) -> Iterator[Row]:
     match = match_query(query)
-    for ids in _batch(_walk_studies(conn, dataset_id, query, visible), query):
-        for row in _read_studies(conn, dataset_id, ids):
-            if match(row.attributes):
+    for ids in _batch(_walk_studies(catalog, query), query):
+        for row in catalog.rows.read_studies(ids):
+            if not query.keys or match(row.attributes):  # the column tells a study's own UID
                 yield row
 
 
-def _walk_studies(
-    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
-) -> Iterator[int]:
-    order = (study_row.c.sort_key, study_row.c.row_id)
-    where = [study_row.c.dataset_id == dataset_id, *narrow_studies(query)]
-    return _walk_ids(conn, order, where, visible.studies, pick_studies(query))
+def _walk_studies(catalog: _Catalog, query: Query) -> Iterator[int]:
+    where = narrow_studies(query)
+    return _walk_ids(catalog, _STUDIES, where, catalog.visible.studies, pick_studies(query))
 
 
-def _match_series(
-    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
-) -> Iterator[Row]:
+def _match_series(catalog: _Catalog, query: Query) -> Iterator[Row]:
     match = match_query(query)
-    for ids in _batch(_walk_series(conn, dataset_id, query, visible), query):
-        rows = list(_read_series(conn, dataset_id, ids))
-        studies = _read_studies_of(conn, dataset_id, {row.study_uid for row in rows}, visible)
+    for ids in _batch(_walk_series(catalog, query), query):
+        rows = list(catalog.rows.read_series(ids))
+        uids = {row.study_uid for row in rows}
+        studies = catalog.rows.read_studies_of(uids, catalog.visible.studies)
         for row in rows:
-            merged = studies.get(row.study_uid, {}) | row.attributes
-            if match(merged):
-                yield Row(row.row_id, row.study_uid, row.series_uid, dict(sorted(merged.items())))
+            whole = row.within(studies.get(row.study_uid))
+            if not query.keys or match(whole.attributes):
+                yield whole
 
 
-def _walk_series(
-    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
-) -> Iterator[int]:
-    order = (series_row.c.study_uid, series_row.c.sort_key, series_row.c.row_id)
-    where = [series_row.c.dataset_id == dataset_id, *narrow_series(query)]
+def _walk_series(catalog: _Catalog, query: Query) -> Iterator[int]:
+    where, visible = narrow_series(query), catalog.visible.series
     if not any(map(_needs_study, query.scope_keys())):
-        yield from _walk_ids(conn, order, where, visible.series, pick_series(query))
+        yield from _walk_ids(catalog, _SERIES, where, visible, pick_series(query))
         return
     of_studies = query.narrow_to(Level.STUDY)
-    uids = sorted({row.study_uid for row in _match_studies(conn, dataset_id, of_studies, visible)})
+    uids = sorted({row.study_uid for row in _match_studies(catalog, of_studies)})
     for start in range(0, len(uids), IDS_PER_STATEMENT):
-        chunk = series_row.c.study_uid.in_(uids[start : start + IDS_PER_STATEMENT])
-        yield from _walk_ids(conn, order, [*where, chunk], visible.series, [[*where[1:], chunk]])
+        chunk = is_one_of("series_row.study_uid", uids[start : start + IDS_PER_STATEMENT])
+        there = [*where, chunk]
+        yield from _walk_ids(catalog, _SERIES, there, visible, [there])
 
 
 def _needs_study(key: Key) -> bool:
@@ -208,28 +253,31 @@ def _needs_study(key: Key) -> bool:
 
 
 def _walk_ids(
-    conn: sa.Connection,
-    order: tuple[sa.Column[Any], ...],
-    where: list[Predicate],
+    catalog: _Catalog,
+    order: _Order,
+    where: list[Clause],
     visible: BitMap,
-    picks: list[list[Predicate]],
+    picks: list[list[Clause]],
 ) -> Iterator[int]:
-    """Yield the visible row ids in order; the last column of `order` is the row id.
+    """Yield the visible row ids in order.
 
     Args:
-        where: The dataset, and what narrows its rows.
+        catalog: What to read.
+        order: Which rows, in which order.
+        where: What narrows the rows.
+        visible: Ids of the rows that the view shows.
         picks: Searches by index that together find all of these rows; may be empty.
     """
     if not visible:
         return
-    places = _pick(conn, order, [[*where[:1], *pick] for pick in picks])
+    places = _pick(catalog, order, picks)
     if places is not None:
         yield from (place[-1] for place in places if place[-1] in visible)
         return
     size, wasted = FIRST_BATCH, 0
-    after: tuple[Any, ...] | None = None
+    after: Place | None = None
     while True:
-        batch = _scan(conn, order, where, after, size)
+        batch = _scan(catalog, order, where, after, size)
         for place in batch:
             if place[-1] in visible:
                 yield place[-1]
@@ -239,50 +287,36 @@ def _walk_ids(
             return
         after, size = batch[-1], min(size * 2, LARGEST_BATCH)
         if wasted > SCAN_ALLOWANCE + len(visible):
-            yield from _read_places(conn, order, where, after, visible)
+            yield from _read_places(catalog, order, where, after, visible)
             return
 
 
-def _pick(
-    conn: sa.Connection, order: tuple[sa.Column[Any], ...], picks: list[list[Predicate]]
-) -> list[tuple[Any, ...]] | None:
+def _pick(catalog: _Catalog, order: _Order, picks: list[list[Clause]]) -> list[Place] | None:
     """Return the places that the picks find, sorted; None if there are none or they are many."""
-    places: set[tuple[Any, ...]] = set()
+    places: set[Place] = set()
     for where in picks:
-        statement = sa.select(*order).where(*where).limit(MOST_PICKED + 1)
-        places |= {tuple(found) for found in conn.execute(statement).all()}
+        places.update(catalog.select(order, where, Clause("LIMIT ?", (MOST_PICKED + 1,))))
         if len(places) > MOST_PICKED:
             return None
     return sorted(places) if picks else None
 
 
 def _scan(
-    conn: sa.Connection,
-    order: tuple[sa.Column[Any], ...],
-    where: list[Predicate],
-    after: tuple[Any, ...] | None,
-    size: int,
-) -> list[tuple[Any, ...]]:
-    statement = sa.select(*order).where(*where).order_by(*order).limit(size)
+    catalog: _Catalog, order: _Order, where: list[Clause], after: Place | None, size: int
+) -> list[Place]:
     if after is not None:
-        statement = statement.where(
-            sa.tuple_(*order) > sa.tuple_(*after, types=[column.type for column in order])
-        )
-    return [tuple(found) for found in conn.execute(statement).all()]
+        marks = ", ".join("?" * order.n_columns)
+        where = [*where, Clause(f"({order.columns}) > ({marks})", after)]
+    return catalog.select(order, where, Clause(f"ORDER BY {order.columns} LIMIT ?", (size,)))
 
 
 def _read_places(
-    conn: sa.Connection,
-    order: tuple[sa.Column[Any], ...],
-    where: list[Predicate],
-    after: tuple[Any, ...],
-    visible: BitMap,
+    catalog: _Catalog, order: _Order, where: list[Clause], after: Place, visible: BitMap
 ) -> Iterator[int]:
-    places: list[tuple[Any, ...]] = []
+    places: list[Place] = []
     ids = iter(visible)
     while chunk := list(islice(ids, IDS_PER_STATEMENT)):
-        statement = sa.select(*order).where(*where, order[-1].in_(chunk))
-        places += (tuple(found) for found in conn.execute(statement).all())
+        places += catalog.select(order, [*where, is_one_of(order.row_id, chunk)], Clause(""))
     yield from (place[-1] for place in sorted(places) if place > after)
 
 
@@ -293,62 +327,3 @@ def _batch(ids: Iterator[int], query: Query) -> Iterator[list[int]]:
     while chunk := list(islice(ids, size)):
         yield chunk
         size = min(size * 2, IDS_PER_STATEMENT)
-
-
-def _read_studies(conn: sa.Connection, dataset_id: int, ids: Sequence[int]) -> Iterator[Row]:
-    columns = (study_row.c.row_id, study_row.c.study_uid, study_row.c.attributes)
-    found = _read_rows(conn, columns, dataset_id, ids)
-    for row_id in ids:
-        _, study_uid, data = found[row_id]
-        yield Row(row_id, study_uid, None, decode_attributes(data))
-
-
-def _read_series(conn: sa.Connection, dataset_id: int, ids: Sequence[int]) -> Iterator[Row]:
-    columns = (
-        series_row.c.row_id,
-        series_row.c.study_uid,
-        series_row.c.series_uid,
-        series_row.c.attributes,
-    )
-    found = _read_rows(conn, columns, dataset_id, ids)
-    for row_id in ids:
-        _, study_uid, series_uid, data = found[row_id]
-        yield Row(row_id, study_uid, series_uid, decode_attributes(data))
-
-
-def _read_rows(
-    conn: sa.Connection, columns: tuple[sa.Column[Any], ...], dataset_id: int, ids: Sequence[int]
-) -> dict[int, Sequence[Any]]:
-    found: dict[int, Sequence[Any]] = {}
-    table = columns[0].table
-    for start in range(0, len(ids), IDS_PER_STATEMENT):
-        chunk = ids[start : start + IDS_PER_STATEMENT]
-        statement = sa.select(*columns).where(
-            table.c.dataset_id == dataset_id, table.c.row_id.in_(chunk)
-        )
-        found |= {row[0]: row for row in conn.execute(statement).all()}
-    return found
-
-
-def _read_studies_of(
-    conn: sa.Connection, dataset_id: int, uids: set[str], visible: Visible
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    listed = sorted(uids)
-    columns = (study_row.c.row_id, study_row.c.study_uid, study_row.c.attributes)
-    for start in range(0, len(listed), IDS_PER_STATEMENT):
-        statement = sa.select(*columns).where(
-            study_row.c.dataset_id == dataset_id,
-            study_row.c.study_uid.in_(listed[start : start + IDS_PER_STATEMENT]),
-        )
-        for row_id, study_uid, data in conn.execute(statement):
-            if row_id in visible.studies:
-                found[study_uid] = decode_attributes(data)
-    return found
-
-
-def walk_series(
-    conn: sa.Connection, dataset_id: int, query: Query, visible: Visible
-) -> Iterator[Row]:
-    """Yield the series that match, in the order of `search_series`, as they are found."""
-    return _match_series(conn, dataset_id, query, visible)

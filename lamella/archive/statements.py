@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NoReturn
 
@@ -119,6 +120,29 @@ class Statement:
             compiled = _Compiled(self._construct, self._columns, samples)
             self._compiled[lengths] = compiled
         return compiled
+
+
+def fetch_text(connection: sa.Connection, text: str, values: Sequence[Any]) -> list[Row]:
+    """Run a SELECT that was put together as text, and return all rows.
+
+    Args:
+        connection: In any transaction.
+        text: With a question mark for each value, and none for anything else.
+        values: Whole numbers, text or bytes.
+    """
+    if connection.dialect.name != "sqlite":
+        names = {f"v{index}": value for index, value in enumerate(values)}
+        return list(connection.execute(_name_values(text), names))
+    try:
+        return _driver(connection).execute(text, values).fetchall()
+    except sqlite3.Error as error:
+        _raise(text, error)
+
+
+@lru_cache(maxsize=256)
+def _name_values(text: str) -> sa.TextClause:
+    first, *rest = text.split("?")
+    return sa.text(first + "".join(f":v{index}{part}" for index, part in enumerate(rest)))
 
 
 class _Compiled:

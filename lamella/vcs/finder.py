@@ -74,7 +74,7 @@ def find(connection: sa.Connection, repository: Repository, view: View, query: Q
         Level.SERIES: search_series,
     }[query.level]
     visible = view.visible(connection, repository)
-    found = search(connection, view.dataset.id, query, visible)
+    found = search(connection, view.dataset.id, query, visible, repository.rows)
     return Found(tuple(_make_match(tree, row) for row in found.rows), found.has_more)
 
 
@@ -120,11 +120,11 @@ def _narrow(
     wanted = query.narrow_to(Level.SERIES)
     uids = list_sop_uids(query)
     if uids is None or query.series_uid:
-        yield from walk_series(connection, view.dataset.id, wanted, visible)
+        yield from walk_series(connection, view.dataset.id, wanted, visible, repository.rows)
         return
     places = {place for uid in uids for place in find_places(connection, view.dataset.id, uid)}
     for study_uid, series_uid in sorted(places):
         if query.study_uid not in (None, study_uid):
             continue
         there = replace(wanted, study_uid=study_uid, series_uid=series_uid)
-        yield from walk_series(connection, view.dataset.id, there, visible)
+        yield from walk_series(connection, view.dataset.id, there, visible, repository.rows)

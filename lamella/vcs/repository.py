@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
 from lamella.archive.derived_cache import DerivedCache
+from lamella.archive.catalog_rows import Row
 from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
@@ -35,6 +36,7 @@ NODE_CACHE_BYTES = 32 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 64
 SELECTED_INSTANCES = 5_000  # of about 1.5 KB each
+ROW_CACHE_BYTES = 16 << 20
 
 
 _READ_NODE = Statement(
@@ -57,6 +59,7 @@ class Repository:
         shelf: Documents of series, on disk.
         series_attributes: What searches read of them, in memory.
         selections: Instances in the order of answers, by dataset, study, series and its node.
+        rows: Catalog rows by dataset and row id. (Read them in transactions that have made none.)
     """
 
     def __init__(self, archive: Archive) -> None:
@@ -66,6 +69,7 @@ class Repository:
         self.commit_rows: LeastRecent[tuple[int, bytes], Visible] = LeastRecent(
             VISIBLE_CACHE_ENTRIES
         )
+        self.rows: LeastRecent[tuple[int, int], Row] = LeastRecent(ROW_CACHE_BYTES)
         self.views = KnownViews(archive.database)
         self.shelf = SeriesShelf(DerivedCache(archive.cache_folder / name_folder()))
         self.series_attributes = AttributeCache()

@@ -132,7 +132,7 @@ def _order_series(
 ) -> Sequence[str]:
     query = Query(level=Level.SERIES, study_uid=study_uid)
     visible = view.visible(connection, repository)
-    rows = search_series(connection, view.dataset.id, query, visible).rows
+    rows = search_series(connection, view.dataset.id, query, visible, repository.rows).rows
     return [row.series_uid for row in rows if row.series_uid is not None]
 
 

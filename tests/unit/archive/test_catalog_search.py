@@ -322,17 +322,14 @@ def test_whole_numbers_sort_as_text():
 )
 def test_searches_are_served_by_an_index(conn, asked, index):
     seen = []
-
-    def record(_conn, _cursor, statement, parameters, _context, _many):
-        seen.append((statement, parameters))
-
-    sa.event.listen(conn, "before_cursor_execute", record)
+    driver = conn.connection.dbapi_connection
+    driver.set_trace_callback(seen.append)
     search_studies(conn, DATASET, query(limit=1, **asked), Visible(BitMap([1]), BitMap()))
-    sa.event.remove(conn, "before_cursor_execute", record)
+    driver.set_trace_callback(None)
     uses = [
         str(row[-1])
-        for statement, parameters in seen
-        for row in conn.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters)
+        for statement in seen
+        for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}")
     ]
     assert any(f"INDEX {index} " in use for use in uses)
     assert not any(use.startswith("SCAN study_row") for use in uses)
