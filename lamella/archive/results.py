@@ -12,6 +12,7 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -28,13 +29,14 @@ from lamella.archive.levels import (
     level_of,
 )
 from lamella.archive.matching import DATE_TIME_PAIRS, Attributes, resolve_tag
-from lamella.archive.query import Query, parse_attribute
+from lamella.archive.query import Query, Universal, parse_attribute
 
 Shaper = Callable[[Attributes, Mapping[str, int], str | None], dict[str, Any]]
 Tree = dict[str, Any]
 """Tag → None (all of the attribute) or the tree of what to keep in a sequence's items."""
 
 ONLINE = "ONLINE"
+_ANY = Universal()
 
 
 def shape_result(
@@ -66,9 +68,27 @@ def list_tags(query: Query) -> frozenset[str] | None:
     return frozenset({*wanted, *keyed, TIMEZONE_OFFSET})
 
 
-@lru_cache(maxsize=256)
+def strip_values(query: Query) -> Query:
+    """Return what of a query decides the form of its results: the same for any value of a key."""
+    keys = tuple(replace(key, condition=_ANY) for key in query.keys)
+    return Query(
+        level=query.level,
+        keys=keys,
+        include=query.include,
+        include_all=query.include_all,
+        with_defaults=query.with_defaults,
+        default_levels=query.default_levels,
+        creators=query.creators,
+    )
+
+
 def build_shaper(query: Query) -> Shaper:
     """Return `shape_result` for one query as a function of attributes, counts and URL."""
+    return _build_shaper(strip_values(query))
+
+
+@lru_cache(maxsize=256)
+def _build_shaper(query: Query) -> Shaper:
     wanted, empties = _plan(query)
     private = _plan_private(query)
 

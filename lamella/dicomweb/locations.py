@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -14,9 +15,17 @@ from lamella.settings import Address
 _SAFE = "~@:!$&'()*+,;="  # besides letters, digits and -._~: RFC 3986 §3.3 (pchar)
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=]*")
+
+
 def escape(segment: str) -> str:
     """Return a path segment as it stands in a URL."""
-    return quote(segment, safe=_SAFE)
+    return segment if _PLAIN.fullmatch(segment) else quote(segment, safe=_SAFE)
+
+
+def join_path(*segments: str) -> str:
+    """Return a path of escaped segments, each behind a slash."""
+    return "".join(f"/{escape(segment)}" for segment in segments)
 
 
 def base_url(request: Request[Any, Any, Any]) -> str:

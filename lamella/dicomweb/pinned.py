@@ -158,7 +158,7 @@ async def pin(request: Request[Any, Any, Any]) -> Pinned:
 
 
 async def pin_and_read(
-    request: Request[Any, Any, Any], work: Callable[[sa.Connection, View], T]
+    request: Request[Any, Any, Any], work: Callable[[sa.Connection, Pinned], T]
 ) -> tuple[Pinned, T]:
     """Resolve the revision in a request's path and read from its view, in one transaction.
 
@@ -169,7 +169,8 @@ async def pin_and_read(
     names = request.path_params
 
     def read(connection: sa.Connection, view: View) -> tuple[Pinned, T]:
-        return _remember(request, services, view), work(connection, view)
+        pinned = _remember(request, services, view)
+        return pinned, work(connection, pinned)
 
     _, found = await read_view(services.repository, names["dataset"], names.get("revision"), read)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.archive.frames import FrameTable
+from lamella.archive.fragments import Fragment, FragmentWriter
 from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 DOCUMENT_CACHE_BYTES = 16 << 20
+FRAGMENT_CACHE_BYTES = 8 << 20
 BODY_CACHE_BYTES = 24 << 20
 
 BodyKey = tuple[int, tuple[tuple[str, bytes], ...], str]
@@ -62,6 +64,7 @@ class Services:
     Attributes:
         documents: Derived data of instances whose frames were asked for lately, by dataset and
             key; they never change.
+        fragments: Search results of catalog rows, by form, dataset and row; they never change.
         renditions: What was made of instances, and is being made.
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
         assembly: Held while such a body is made: what many clients wait for is made once, and
@@ -73,6 +76,9 @@ class Services:
     decoders: DecoderPool = field(default_factory=DecoderPool)
     documents: LeastRecent[tuple[int, bytes], Known] = field(
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
+    )
+    fragments: LeastRecent[tuple[FragmentWriter, int, tuple[int, int]], Fragment] = field(
+        default_factory=lambda: LeastRecent(FRAGMENT_CACHE_BYTES)
     )
     renditions: Renditions = field(default_factory=Renditions)
     bodies: LeastRecent[BodyKey, Body] = field(

@@ -16,15 +16,11 @@ from litestar.types import ASGIApp
 
 from lamella.archive.levels import Level
 from lamella.archive.query import Query
-from lamella.archive.results import build_shaper
-from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
 from lamella.dicomweb.pinned import Pinned, pin_and_read
-from lamella.dicomweb.services import services_of
 from lamella.errors import InvalidRequest
+from lamella.qido.pages import ResultPage, write_page
 from lamella.qido.parameters import parse_search
-from lamella.vcs.finder import Found, Match, find
-from lamella.vcs.view import View
 
 _ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
 _MORE = "There are additional results that can be requested"
@@ -68,20 +64,19 @@ ROUTES = (search_studies, search_series, search_instances)
 
 
 async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
-    repository = services_of(request).repository
     names = request.path_params
 
-    def search(connection: sa.Connection, view: View) -> tuple[Query, Found]:
+    def search(connection: sa.Connection, pinned: Pinned) -> tuple[Query, ResultPage]:
         parameters = _read_parameters(request)
         query = parse_search(parameters, level, names.get("study"), names.get("series"))
-        return query, find(connection, repository, view, query)
+        return query, write_page(connection, pinned.services, pinned.view, query, pinned.root_url)
 
-    pinned, (query, found) = await pin_and_read(request, search)
+    pinned, (query, page) = await pin_and_read(request, search)
     form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
-    results, warnings = _shape(pinned, query, found), _warn(pinned, query, found)
+    warnings = _warn(pinned, query, page.has_more)
     if form.is_xml:
-        return pinned.answer_xml(map(msgspec.json.decode, results), warnings)
-    return pinned.answer(form.media_type, b"[" + b",".join(results) + b"]", warnings)
+        return pinned.answer_xml(map(msgspec.json.decode, page.results), warnings)
+    return pinned.answer(form.media_type, b"[" + b",".join(page.results) + b"]", warnings)
 
 
 def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
@@ -93,28 +88,8 @@ def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
         raise InvalidRequest("The query string is not percent-encoded UTF-8.") from error
 
 
-def _shape(pinned: Pinned, query: Query, found: Found) -> list[bytes]:
-    """Return each match as a JSON object."""
-    shape = build_shaper(query)
-    results = []
-    for match in found.matches:
-        url = _locate(pinned, match)
-        result = msgspec.json.encode(shape(match.attributes, match.counts, url))
-        results.append(fill_holes(result, url) if match.sop_uid else result)
-    return results
-
-
-def _locate(pinned: Pinned, match: Match) -> str:
-    segments = ["studies", match.study_uid]
-    if match.series_uid:
-        segments += ["series", match.series_uid]
-    if match.sop_uid:
-        segments += ["instances", match.sop_uid]
-    return pinned.url(*segments)
-
-
-def _warn(pinned: Pinned, query: Query, found: Found) -> list[tuple[str, str]]:
-    texts = [*query.warnings, *([_MORE] if found.has_more else [])]
+def _warn(pinned: Pinned, query: Query, has_more: bool) -> list[tuple[str, str]]:
+    texts = [*query.warnings, *([_MORE] if has_more else [])]
     return [("warning", f"299 {pinned.root_url}: {_to_ascii(text)}") for text in texts]
 
 

@@ -20,6 +20,7 @@ from lamella.archive.levels import (
 from lamella.archive.matching import match_query
 from lamella.archive.query import Query
 from lamella.archive.search import (
+    Page,
     Row,
     search_patients,
     search_series,
@@ -68,25 +69,40 @@ def find(connection: sa.Connection, repository: Repository, view: View, query: Q
     if query.level is Level.INSTANCE:
         page, has_more = take_page(_match_instances(connection, repository, view, query), query)
         return Found(tuple(page), has_more)
+    found = find_rows(connection, repository, view, query)
+    matches = tuple(_make_match(repository, tree, row) for row in found.rows)
+    return Found(matches, found.has_more)
+
+
+def find_rows(connection: sa.Connection, repository: Repository, view: View, query: Query) -> Page:
+    """Return the page of catalog rows that a query for anything but instances asks for."""
     search = {
         Level.PATIENT: search_patients,
         Level.STUDY: search_studies,
         Level.SERIES: search_series,
     }[query.level]
     visible = view.visible(connection, repository)
-    found = search(connection, view.dataset.id, query, visible, repository.rows)
-    return Found(tuple(_make_match(tree, row) for row in found.rows), found.has_more)
+    return search(connection, view.dataset.id, query, visible, repository.rows)
 
 
-def _make_match(tree: Tree, row: Row, sop_uid: str = "") -> Match:
-    series_uid = row.series_uid or ""
-    return Match(
-        row.study_uid, series_uid, sop_uid, row.attributes, count(tree, row.study_uid, series_uid)
-    )
+def _make_match(repository: Repository, tree: Tree, row: Row) -> Match:
+    counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
+    return Match(row.study_uid, row.series_uid or "", "", row.attributes, counts)
 
 
-def count(tree: Tree, study_uid: str, series_uid: str) -> dict[str, int]:
+def count_related(
+    repository: Repository, tree: Tree, study_uid: str, series_uid: str
+) -> Mapping[str, int]:
     """Return the counts of a study, and of a series if one is named, by tag."""
+    key = (tree.root, study_uid, series_uid)  # equal roots hold the same, in whatever dataset
+    counts = repository.counts.get(key)
+    if counts is None:
+        counts = _count(tree, study_uid, series_uid)
+        repository.counts.put(key, counts)
+    return counts
+
+
+def _count(tree: Tree, study_uid: str, series_uid: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     study = tree.study_summary(study_uid)
     if study is not None:
@@ -105,7 +121,7 @@ def _match_instances(
     match = match_query(query)
     reader = InstanceReader(connection, repository, view, query)
     for row in _narrow(connection, repository, view, query):
-        counts = count(tree, row.study_uid, row.series_uid or "")
+        counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
         for sop_uid, document in reader.read(row.study_uid, row.series_uid or ""):
             attributes = {**row.attributes, **document}
             if match(attributes):

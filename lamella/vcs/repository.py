@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
-from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.catalog_rows import Row
+from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
@@ -37,6 +37,7 @@ _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded si
 VISIBLE_CACHE_ENTRIES = 64
 SELECTED_INSTANCES = 5_000  # of about 1.5 KB each
 ROW_CACHE_BYTES = 16 << 20
+COUNT_CACHE_ENTRIES = 8192
 
 
 _READ_NODE = Statement(
@@ -55,6 +56,7 @@ class Repository:
         visible_sets: Visible rows by id of a committed set (a set never changes).
         commit_rows: Visible rows by dataset and commit, of commits made here. (An id is a hash
             of the commit, so one whose transaction was undone does no harm.)
+        counts: Counts of studies and series by tag, by root of the tree, study and series.
         views: Resolved revisions.
         shelf: Documents of series, on disk.
         series_attributes: What searches read of them, in memory.
@@ -70,6 +72,9 @@ class Repository:
             VISIBLE_CACHE_ENTRIES
         )
         self.rows: LeastRecent[tuple[int, int], Row] = LeastRecent(ROW_CACHE_BYTES)
+        self.counts: LeastRecent[tuple[bytes, str, str], dict[str, int]] = LeastRecent(
+            COUNT_CACHE_ENTRIES
+        )
         self.views = KnownViews(archive.database)
         self.shelf = SeriesShelf(DerivedCache(archive.cache_folder / name_folder()))
         self.series_attributes = AttributeCache()

@@ -47,5 +47,7 @@ async def select_target(request: Request[Any, Any, Any]) -> tuple[Pinned, list[S
             pass  # the database has it
     return await pin_and_read(
         request,
-        lambda connection, view: select(connection, repository, view, study, series, instance),
+        lambda connection, pinned: select(
+            connection, repository, pinned.view, study, series, instance
+        ),
     )
