@@ -10,6 +10,9 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -19,9 +22,8 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for a record, its `extra` fields included."""
-        moment = datetime.fromtimestamp(record.created, UTC)
         fields = {
-            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": _format_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -29,11 +31,27 @@ class JsonFormatter(logging.Formatter):
         fields |= {name: v for name, v in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        try:
+            return msgspec.json.encode(fields, enc_hook=str).decode()
+        except UnicodeEncodeError:  # the name of a file that is no UTF-8
+            return json.dumps(fields, default=str)
+
+
+def _format_time(time_s: float) -> str:
+    second = int(time_s)
+    return f"{_format_second(second)}.{int((time_s - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _format_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat()
 
 
 def set_up_logs(level: str) -> None:
     """Send all logs to stderr as JSON, ours from `level` on, libraries' from warning on."""
+    # What nobody writes need not be found out for each record: caller, thread, process.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # as the manual of `logging` advises
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -90,15 +91,16 @@ class SqliteDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self._write_engine = _sqlite_engine(url, "BEGIN IMMEDIATE")
-        self._read_engine = _sqlite_engine(url, "BEGIN")
+        self._read_engine = _sqlite_engine(url)
         self._writer = WriteQueue(self._write_engine, _transact)
         self._readers = ThreadPoolExecutor(READERS, "lamella-db-read")
+        self._of_thread = threading.local()
         self._path = sa.engine.make_url(url).database or ""
         self._sentry: sqlite3.Connection | None = None
 
     async def read(self, work: Work[T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, _transact, self._read_engine, work)
+        return await loop.run_in_executor(self._readers, self._read, work)
 
     async def write(self, work: Work[T]) -> T:
         result: T = await asyncio.wrap_future(self._writer.submit(work))
@@ -120,6 +122,27 @@ class SqliteDatabase(Database):
             self._sentry.close()
         self._write_engine.dispose()
         self._read_engine.dispose()
+
+    def _read(self, work: Work[T]) -> T:
+        """Run work in a transaction on the connection that this thread keeps.
+
+        SQLAlchemy's own way to and from a transaction takes 80 µs, the driver's 5.
+        """
+        try:
+            connection: sa.Connection | None = getattr(self._of_thread, "connection", None)
+            if connection is None:
+                connection = self._of_thread.connection = self._read_engine.connect()
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                if connection.in_transaction():  # in its eyes; there is but the one begun above
+                    connection.rollback()
+                else:
+                    driver.rollback()
+        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+            raise _translate(error) from error
 
 
 class PostgresDatabase(Database):
@@ -192,31 +215,28 @@ def _transact(engine: sa.Engine, work: Work[T]) -> T:
         with engine.begin() as connection:
             return work(connection)
     except sa.exc.OperationalError as error:
-        reason = _name_sqlite_trouble(error)
-        if reason is None:
-            raise
-        raise OutOfResources(reason) from error
+        raise _translate(error) from error
 
 
-def _name_sqlite_trouble(error: sa.exc.OperationalError) -> str | None:
+def _translate(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exception:
     """Tell want of resources, which passes, from a wrong statement, which does not."""
-    if not isinstance(error.orig, sqlite3.Error):
-        return None
-    primary = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    return {
+    cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
+    primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    reason = {
         sqlite3.SQLITE_FULL: "The database is full: no room on its disk.",
         sqlite3.SQLITE_IOERR: "The database's disk reports an error.",
         sqlite3.SQLITE_BUSY: "The database stayed locked by another writer.",
         sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
         sqlite3.SQLITE_READONLY: "The database file is read-only.",
     }.get(primary)
+    return error if reason is None else OutOfResources(reason)
 
 
 def _lost_race(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
 
 
-def _sqlite_engine(url: str, begin: str) -> sa.Engine:
+def _sqlite_engine(url: str, begin: str | None = None) -> sa.Engine:
     engine = sa.create_engine(
         url,
         connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
@@ -227,7 +247,7 @@ def _sqlite_engine(url: str, begin: str) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def set_up(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun by `begin_as` alone
+        connection.isolation_level = None  # transactions are begun as we say
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
@@ -240,8 +260,10 @@ def _sqlite_engine(url: str, begin: str) -> sa.Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
-    @sa.event.listens_for(engine, "begin")
-    def begin_as(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(begin)
+    if begin is not None:
+
+        @sa.event.listens_for(engine, "begin")
+        def begin_as(connection: sa.Connection) -> None:
+            connection.exec_driver_sql(begin)
 
     return engine

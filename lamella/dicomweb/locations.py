@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -13,9 +15,12 @@ from lamella.dicomweb.services import services_of
 from lamella.settings import Address
 
 _SAFE = "~@:!$&'()*+,;="  # besides letters, digits and -._~: RFC 3986 §3.3 (pchar)
-
-
+_TELLING = frozenset(
+    {b"host", b"forwarded", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
+)
+_LONGEST_KNOWN = 500  # letters of headers; what is longer is not worth the memory
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=/]*")
 
 
 def escape(segment: str) -> str:
@@ -25,6 +30,9 @@ def escape(segment: str) -> str:
 
 def join_path(*segments: str) -> str:
     """Return a path of escaped segments, each behind a slash."""
+    path = "/".join(("", *segments))
+    if path.count("/") == len(segments) and _PLAIN_PATH.fullmatch(path):
+        return path
     return "".join(f"/{escape(segment)}" for segment in segments)
 
 
@@ -33,22 +41,58 @@ def base_url(request: Request[Any, Any, Any]) -> str:
 
     `LAMELLA_PUBLIC_URL` wins; else what a trusted proxy says in `X-Forwarded-*`; else `Host`.
     """
-    settings = services_of(request).settings
+    settings, scope = services_of(request).settings, request.scope
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    headers = request.headers
-    scheme = request.scope.get("scheme", "http")
+    told = tuple((name, value) for name, value in scope["headers"] if name in _TELLING)
+    client, server = scope.get("client"), scope.get("server")
+    is_short = sum(len(value) for _, value in told) <= _LONGEST_KNOWN
+    build = _recall_base if is_short else _build_base
+    return build(
+        told,
+        scope.get("scheme", "http"),
+        client[0] if client else None,
+        (server[0], server[1]) if server else None,
+        settings.trusted_proxy_hosts,
+        settings.http,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """How a request came.
+
+    Attributes:
+        headers: Those that tell of hosts, the first of each name.
+        client: Host of the peer.
+        server: Address and port that it came to.
+    """
+
+    headers: Mapping[str, str]
+    client: str | None
+    server: tuple[str, int | None] | None
+
+
+def _build_base(
+    told: tuple[tuple[bytes, bytes], ...],
+    scheme: str,
+    client: str | None,
+    server: tuple[str, int | None] | None,
+    trusted_proxies: frozenset[str],
+    http: str,
+) -> str:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(told)}
+    arrival = _Arrival(headers, client, server)
     host = headers.get("host", "")
     prefix = ""
-    client = request.scope.get("client")
-    if client is not None and client[0] in settings.trusted_proxy_hosts:
+    if client is not None and client in trusted_proxies:
         scheme = _first(headers.get("x-forwarded-proto")) or scheme
         host = _first(headers.get("x-forwarded-host")) or host
         prefix = _first(headers.get("x-forwarded-prefix")).rstrip("/")
     if not _is_host(host):
-        host = _name_listener(request) or settings.http
+        host = _name_listener(arrival) or http
     elif not _has_port(host) and not _is_forwarded(headers):
-        host = _add_port(request, host)
+        host = _add_port(arrival, host)
     if scheme not in ("http", "https"):
         scheme = "http"
     if prefix and not (prefix.startswith("/") and prefix.isprintable()):
@@ -56,25 +100,28 @@ def base_url(request: Request[Any, Any, Any]) -> str:
     return f"{scheme}://{host}{quote(prefix, safe='/' + _SAFE)}"
 
 
+_recall_base = lru_cache(maxsize=256)(_build_base)
+
+
 def _first(value: str | None) -> str:
     return (value or "").split(",")[0].strip()
 
 
-def _add_port(request: Request[Any, Any, Any], host: str) -> str:
+def _add_port(arrival: _Arrival, host: str) -> str:
     """Return a host with the port it was reached at, where that is sure.
 
     dicomweb-client names no port in `Host`. Elsewhere that means the scheme's own port, which
     a proxy or port mapping may have; between this machine and itself it means ours.
     """
-    listener, client = _name_listener(request), request.scope.get("client")
+    listener, client = _name_listener(arrival), arrival.client
     name, _, port = listener.rpartition(":")
-    is_local = client is not None and _is_loopback(client[0]) and _is_loopback(host)
+    is_local = client is not None and _is_loopback(client) and _is_loopback(host)
     return f"{host}:{port}" if port and (is_local or host == name) else host
 
 
-def _name_listener(request: Request[Any, Any, Any]) -> str:
+def _name_listener(arrival: _Arrival) -> str:
     """Return the address and port that the request came to, or ''."""
-    server = request.scope.get("server")
+    server = arrival.server
     if server is None or server[1] is None:
         return ""
     name = f"[{server[0]}]" if ":" in server[0] else server[0]

@@ -205,6 +205,12 @@ def parse_accept(header: str | None, query_values: Sequence[str] = ()) -> list[M
     return sorted(ranges, key=lambda one: (-one.weight, -one.specificity, one.position))
 
 
+@lru_cache(maxsize=256)
+def recall_accept(header: str | None) -> tuple[MediaRange, ...]:
+    """Return `parse_accept` of a header that many requests bear alike; of 1,000 letters or so."""
+    return tuple(parse_accept(header))
+
+
 def parse_content_type(value: str | None) -> MediaType:
     """Return the media type of a request body or of one of its parts.
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from litestar import Request
 
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body
-from lamella.dicomweb.locations import base_url, escape
-from lamella.dicomweb.media_types import DICOM_XML, MediaRange, parse_accept
+from lamella.dicomweb.locations import base_url, escape, join_path
+from lamella.dicomweb.media_types import DICOM_XML, MediaRange, parse_accept, recall_accept
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _REPRESENTATIONS = "1"  # change it when the same commit is written differently from now on
 _SCOPE_KEY = "lamella.pinned"
+_LONGEST_KNOWN_ACCEPT = 1000
 _IMMUTABLE = "max-age=31536000, immutable"
 
 
@@ -62,10 +63,11 @@ class Pinned:
         """
         visibility = "public" if self.services.settings.auth == "none" else "private"
         fixed = self.view.revision.is_commit_id
+        rest = self._read_rest()
         return [
             ("lamella-commit", self.view.commit_id),
-            ("content-location", self.fixed_url()),
-            ("etag", self._make_etag(media_type, coding)),
+            ("content-location", self._make_fixed_url(rest)),
+            ("etag", self._make_etag(rest, media_type, coding)),
             ("cache-control", f"{visibility}, {_IMMUTABLE}" if fixed else "no-cache"),
             ("vary", "Accept, Accept-Encoding"),
         ]
@@ -111,7 +113,7 @@ class Pinned:
         Source:
             RFC 9110 §13.1.2 (weak comparison).
         """
-        asked = self.request.headers.get("if-none-match")
+        asked = read_header(self.request, b"if-none-match")
         if asked is None:
             return False
         known = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
@@ -119,29 +121,31 @@ class Pinned:
 
     def fixed_url(self) -> str:
         """Return the URL of the same resource under the full commit id."""
-        base, query = base_url(self.request), self.request.scope["query_string"].decode("latin-1")
+        return self._make_fixed_url(self._read_rest())
+
+    def _make_fixed_url(self, rest: str) -> str:
+        base = base_url(self.request)
         if not self.root_url:
-            path = "".join(f"/{escape(part)}" for part in self._parts())
-            return f"{base}{path}?revision={self.view.commit_id}"
+            return f"{base}{rest}?revision={self.view.commit_id}"
+        query = self._read_query()
         dataset = escape(self.view.dataset.name)
-        url = f"{base}/dicomweb/{dataset}/{self.view.commit_id}{self._read_rest()}"
+        url = f"{base}/dicomweb/{dataset}/{self.view.commit_id}{rest}"
         return f"{url}?{query}" if query else url
 
-    def _parts(self) -> list[str]:
-        return str(self.request.scope["path"]).split("/")[1:]
+    def _read_query(self) -> str:
+        query: bytes = self.request.scope["query_string"]
+        return query.decode("latin-1")
 
     def _read_rest(self) -> str:
-        """Return the path behind the revision, escaped."""
-        parts = self._parts()
+        """Return the path behind the revision, escaped; of `/api/v1` the whole path."""
+        parts = str(self.request.scope["path"]).split("/")[1:]
         if self.root_url:
             parts = parts[3 if "revision" in self.request.path_params else 2 :]
-        return "".join(f"/{escape(part)}" for part in parts)
+        return join_path(*parts)
 
-    def _make_etag(self, media_type: str, coding: str) -> str:
-        query = self.request.scope["query_string"].decode("latin-1") if self.root_url else ""
-        facts = "\0".join(
-            [_REPRESENTATIONS, self.view.commit_id, self._read_rest(), query, media_type, coding]
-        )
+    def _make_etag(self, rest: str, media_type: str, coding: str) -> str:
+        query = self._read_query() if self.root_url else ""
+        facts = "\0".join([_REPRESENTATIONS, self.view.commit_id, rest, query, media_type, coding])
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:40]}"'
 
 
@@ -182,10 +186,33 @@ def _remember(request: Request[Any, Any, Any], services: Services, view: View) -
     root = f"{base_url(request)}/dicomweb/{escape(view.dataset.name)}"
     if revision is not None:
         root = f"{root}/{escape(revision)}"
-    accept = parse_accept(request.headers.get("accept"), request.query_params.getall("accept", []))
+    accept = _read_accept(request)
     pinned = Pinned(request, services, view, root, accept)
     request.scope["state"][_SCOPE_KEY] = pinned
     return pinned
+
+
+def read_header(request: Request[Any, Any, Any], name: bytes) -> str | None:
+    """Return the first value of a header; the name is in lower case."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def _read_accept(request: Request[Any, Any, Any]) -> Sequence[MediaRange]:
+    header, parameters = read_header(request, b"accept"), _list_accept_parameters(request)
+    if parameters or len(header or "") > _LONGEST_KNOWN_ACCEPT:
+        return parse_accept(header, parameters)
+    return recall_accept(header)
+
+
+def _list_accept_parameters(request: Request[Any, Any, Any]) -> tuple[str, ...]:
+    query = request.scope["query_string"]
+    names = [pair.partition(b"=")[0] for pair in query.split(b"&")]
+    if not any(name == b"accept" or b"%" in name for name in names):
+        return ()
+    return tuple(request.query_params.getall("accept", []))
 
 
 def pinned_headers(request: Request[Any, Any, Any]) -> dict[str, str]:
@@ -201,7 +228,7 @@ def pinned_headers(request: Request[Any, Any, Any]) -> dict[str, str]:
 
 def takes_gzip(request: Request[Any, Any, Any]) -> bool:
     """Tell whether Accept-Encoding allows gzip (RFC 9110 §12.5.3)."""
-    for member in request.headers.get("accept-encoding", "").lower().split(","):
+    for member in (read_header(request, b"accept-encoding") or "").lower().split(","):
         coding, _, parameter = member.partition(";")
         if coding.strip() in ("gzip", "x-gzip", "*"):
             weight = parameter.replace(" ", "").removeprefix("q=")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -47,8 +48,8 @@ class RequestWatch:
             duration_s = time.perf_counter() - started
             route = _name_route(scope)
             method = scope["method"] if status != 405 else "other"
-            REQUESTS.labels(method, route, status).inc()
-            SECONDS.labels(method, route).observe(duration_s)
+            _find_counter(method, route, status).inc()
+            _find_histogram(method, route).observe(duration_s)
             logger.info(
                 "request",
                 extra={
@@ -58,6 +59,16 @@ class RequestWatch:
                     "ms": round(duration_s * 1000, 1),
                 },
             )
+
+
+@cache
+def _find_counter(method: str, route: str, status: int) -> Counter:
+    return REQUESTS.labels(method, route, status)
+
+
+@cache
+def _find_histogram(method: str, route: str) -> Histogram:
+    return SECONDS.labels(method, route)
 
 
 def _name_route(scope: Scope) -> str:
