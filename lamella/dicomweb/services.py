@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from lamella.archive.frames import FrameTable
 from lamella.archive.fragments import Fragment, FragmentWriter
+from lamella.archive.frames import FrameTable
 from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
