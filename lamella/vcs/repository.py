@@ -32,7 +32,7 @@ from lamella.vcs.tree import Tree
 if TYPE_CHECKING:
     from lamella.vcs.selection import Selected
 
-NODE_CACHE_BYTES = 32 << 20
+NODE_CACHE_BYTES = 16 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 64
 SELECTED_INSTANCES = 5_000  # of about 1.5 KB each
