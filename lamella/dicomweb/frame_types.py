@@ -38,6 +38,10 @@ FRAME_MEDIA_TYPES: dict[str, str] = {
     for media_type, suffixes in _FAMILIES
     for suffix in suffixes
 }
+# What an image type means that comes without a transfer syntax (PS3.18 Table 8.7.3-5).
+DEFAULT_SYNTAXES = frozenset(
+    f"1.2.840.10008.1.2.{suffix}" for suffix in ("4.70", "4.80", "4.90", "4.201", "5")
+)
 # What earlier editions and known clients call the same things.
 LEGACY_NAMES = {
     "image/dicom+rle": "image/dicom-rle",

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from lamella.dicomweb.frame_types import (
+    DEFAULT_SYNTAXES,
     EXPLICIT_VR_LITTLE_ENDIAN,
     FRAME_MEDIA_TYPES,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -234,12 +235,14 @@ class _Offer:
         transfer_syntaxes: Values of the `transfer-syntax` parameter that this offer fulfils, None
             standing for no such parameter; empty: the parameter is not looked at.
         wildcard: Whether a bare `*/*` or `type/*` may pick it.
+        is_costly: Whether it loses to any other offer that the client likes as much.
     """
 
     media_type: str
     is_multipart: bool = False
     transfer_syntaxes: frozenset[str | None] = frozenset()
     wildcard: bool = True
+    is_costly: bool = False
 
 
 def _suits(wanted: MediaRange, offer: _Offer) -> bool:
@@ -269,13 +272,14 @@ def _best(accept: Sequence[MediaRange], offers: Sequence[_Offer]) -> _Offer:
     Raises:
         NotAcceptable: No offer lies within a range of more than zero weight.
     """
-    ranked: list[tuple[float, int, int, int]] = []
+    ranked: list[tuple[float, bool, int, int, int]] = []
     for index, offer in enumerate(offers):
         fitting = [one for one in accept if _suits(one, offer)]
         if fitting:
             one = max(fitting, key=lambda each: (each.specificity, each.weight, -each.position))
             if one.weight > 0:
-                ranked.append((-one.weight, -min(one.specificity, 2), one.position, index))
+                preference = (-min(one.specificity, 2), one.position, index)
+                ranked.append((-one.weight, offer.is_costly, *preference))
     if not ranked:
         kinds = ", ".join(dict.fromkeys(offer.media_type for offer in offers))
         raise NotAcceptable(f"None of the accepted media types can be served; there is {kinds}.")
@@ -379,14 +383,16 @@ class FramesAnswer:
         is_multipart: multipart/related, one part a frame; else one frame as the bare body.
         media_type: Of each part or of the body.
         transfer_syntax_uid: What the bytes of each frame are encoded in.
-        is_stored: The frame's bytes go out as they are stored (joined if fragmented); else
-            they have to be decoded, or swapped, to native little endian.
+        is_stored: The frame's bytes go out as they are stored (joined if fragmented).
+        is_encoded: They are encoded in another compressed transfer syntax. If neither, they have
+            to be decoded, or swapped, to native little endian.
     """
 
     is_multipart: bool
     media_type: str
     transfer_syntax_uid: str
     is_stored: bool
+    is_encoded: bool = False
 
     @property
     def part_content_type(self) -> str:
@@ -400,32 +406,41 @@ def negotiate_frames(
     *,
     single_item: bool,
     is_decodable: bool = True,
+    encodable: Sequence[str] = (),
 ) -> FramesAnswer:
     """Choose the form of frames.
 
     `application/octet-stream` without a transfer syntax is uncompressed little endian (the
     default); with `transfer-syntax=*` or the stored UID it is the stored codestream, typed by
     its syntax. An image type without a transfer syntax takes the stored codestream of that type,
-    whichever of the type's syntaxes it is in.
+    whichever of the type's syntaxes it is in; else the type's default syntax. Nothing is encoded
+    anew for a client that takes another form as gladly.
 
     Args:
         accept: From `parse_accept`.
         stored_transfer_syntax: UID.
         single_item: One frame is asked for, so a single-part answer is possible.
         is_decodable: Whether the stored frames can be decompressed (video cannot).
+        encodable: Compressed transfer syntaxes that the frames can be encoded in.
 
     Raises:
-        NotAcceptable: Neither the stored nor the uncompressed form is accepted.
+        NotAcceptable: No form that the frames have or can be given is accepted.
 
     Source:
         PS3.18 §8.7.3.3 and Tables 8.7.3-4 and 8.7.3-5.
     """
-    return _negotiate_frames(tuple(accept), stored_transfer_syntax, single_item, is_decodable)
+    return _negotiate_frames(
+        tuple(accept), stored_transfer_syntax, single_item, is_decodable, tuple(encodable)
+    )
 
 
 @lru_cache(maxsize=256)
 def _negotiate_frames(
-    accept: tuple[MediaRange, ...], stored: str, single_item: bool, is_decodable: bool
+    accept: tuple[MediaRange, ...],
+    stored: str,
+    single_item: bool,
+    is_decodable: bool,
+    encodable: tuple[str, ...],
 ) -> FramesAnswer:
     is_native = stored in NATIVE_TRANSFER_SYNTAXES
     plain: set[str | None] = {None, EXPLICIT_VR_LITTLE_ENDIAN}
@@ -440,11 +455,45 @@ def _negotiate_frames(
         offers += _both_forms(kind, coded | {None}, single_item, wildcard=not is_decodable)
         offers += _both_forms(kind, coded, single_item)
         offers += _both_forms(OCTET_STREAM, coded, single_item)
+    for uid in encodable:
+        if uid != stored:
+            offers += _offer_encoded(uid, single_item)
     chosen = _best(accept, offers)
+    if chosen.is_costly:
+        (uid,) = filter(None, chosen.transfer_syntaxes)
+        return FramesAnswer(chosen.is_multipart, chosen.media_type, uid, False, True)
     if chosen.media_type == OCTET_STREAM and chosen.transfer_syntaxes == plain:
         is_same = stored in (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
         return FramesAnswer(chosen.is_multipart, OCTET_STREAM, EXPLICIT_VR_LITTLE_ENDIAN, is_same)
     return FramesAnswer(chosen.is_multipart, kind, stored, True)
+
+
+def asks_for_encoding(accept: Sequence[MediaRange], stored_transfer_syntax: str) -> bool:
+    """Tell whether a client names a form that the frames would have to be encoded for.
+
+    So whether it is worth finding out what they can be encoded in.
+    """
+    return _asks_for_encoding(tuple(accept), stored_transfer_syntax)
+
+
+@lru_cache(maxsize=256)
+def _asks_for_encoding(accept: tuple[MediaRange, ...], stored: str) -> bool:
+    known = {None, "*", EXPLICIT_VR_LITTLE_ENDIAN, stored}
+    return any(_names_other(one, known) for one in accept)
+
+
+def _names_other(wanted: MediaRange, known: set[str | None]) -> bool:
+    inner = wanted.parameter("type") if wanted.fits(MULTIPART_RELATED) else None
+    kind = _parse_range(inner, 0) if inner else wanted
+    is_image = kind is not None and kind.type == "image" and kind.subtype != "*"
+    return is_image or wanted.parameter("transfer-syntax") not in known
+
+
+def _offer_encoded(uid: str, single_item: bool) -> list[_Offer]:
+    kind = FRAME_MEDIA_TYPES[uid]
+    syntaxes: frozenset[str | None] = frozenset({uid, None} if uid in DEFAULT_SYNTAXES else {uid})
+    forms = (True, False) if single_item else (True,)
+    return [_Offer(kind, form, syntaxes, False, True) for form in forms]
 
 
 def _both_forms(

@@ -20,6 +20,7 @@ FORMAT = 1  # change it when the same thing is made differently from now on
 FOLDER = f"renditions-{FORMAT}"
 MEMORY_BYTES = 32 << 20
 _LONGEST_IN_MEMORY = 1 << 20
+_MOST_WRITES = 8
 
 
 class Shelf(Protocol):
@@ -52,6 +53,7 @@ class Renditions:
         self._shelf = shelf
         self._memory: LeastRecent[str, bytes] = LeastRecent(memory_bytes)
         self._running: dict[str, asyncio.Task[bytes]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     def recall(self, name: str) -> bytes | None:
         """Return a thing that is in memory, or None."""
@@ -83,8 +85,15 @@ class Renditions:
         data = None if self._shelf is None else await run_in_thread(self._shelf.read, name)
         if data is None:
             data = await make()
-            if self._shelf is not None:
-                await run_in_thread(self._shelf.write, name, data)
+            self._keep(name, data)
         if len(data) <= _LONGEST_IN_MEMORY:
             self._memory.put(name, data, len(data))
         return data
+
+    def _keep(self, name: str, data: bytes) -> None:
+        """Write a thing without letting those wait who asked for it; not if too many wait."""
+        if self._shelf is None or len(self._writing) >= _MOST_WRITES:
+            return
+        task = asyncio.create_task(run_in_thread(self._shelf.write, name, data))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)

@@ -6,8 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.fragments import Fragment, FragmentWriter
 from lamella.archive.frames import FrameTable
+from lamella.dicomweb.renditions import FOLDER as RENDITIONS_FOLDER
 from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
@@ -80,11 +82,15 @@ class Services:
     fragments: LeastRecent[tuple[FragmentWriter, int, tuple[int, int]], Fragment] = field(
         default_factory=lambda: LeastRecent(FRAGMENT_CACHE_BYTES)
     )
-    renditions: Renditions = field(default_factory=Renditions)
+    renditions: Renditions = field(init=False)
     bodies: LeastRecent[BodyKey, Body] = field(
         default_factory=lambda: LeastRecent(BODY_CACHE_BYTES)
     )
     assembly: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        folder = self.repository.archive.cache_folder / RENDITIONS_FOLDER
+        object.__setattr__(self, "renditions", Renditions(DerivedCache(folder)))
 
 
 def services_of(request: Request[Any, Any, Any]) -> Services:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lamella.errors import IntegrityError
 from lamella.imaging.decoders import PixelDescription, can_decode
+from lamella.imaging.encoders import TARGETS, can_encode
 from lamella.imaging.explicit import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -36,12 +37,13 @@ class Answer(Enum):
     """A form in which an instance can go out.
 
     STORED: its own bytes. REWRITTEN: `explicit.rewrite_explicit`. DECOMPRESSED:
-    `explicit.decompress_instance`.
+    `explicit.decompress_instance`. TRANSCODED: `transcoded.transcode_instance`.
     """
 
     STORED = "stored"
     REWRITTEN = "rewritten"
     DECOMPRESSED = "decompressed"
+    TRANSCODED = "transcoded"
 
 
 def is_lossy(transfer_syntax_uid: str, dicom_json: Mapping[str, Any]) -> bool:
@@ -96,8 +98,34 @@ def plan_answer(
         return _plan_explicit(transfer_syntax_uid, dicom_json, frame_count)
     if wanted == "*":
         return Answer.REWRITTEN if transfer_syntax_uid in _UNWANTED else Answer.STORED
-    is_same = wanted == transfer_syntax_uid and wanted not in _UNWANTED
-    return Answer.STORED if is_same else None
+    if wanted == transfer_syntax_uid and wanted not in _UNWANTED:
+        return Answer.STORED
+    is_possible = wanted in list_encodable(transfer_syntax_uid, dicom_json, frame_count)
+    return Answer.TRANSCODED if is_possible else None
+
+
+def list_encodable(
+    transfer_syntax_uid: str, dicom_json: Mapping[str, Any], frame_count: int
+) -> tuple[str, ...]:
+    """Return the compressed transfer syntaxes that an instance can be transcoded to.
+
+    Args:
+        transfer_syntax_uid: That of the stored file.
+        dicom_json: Of the instance.
+        frame_count: Frames that the frame table knows.
+    """
+    if "7FE00010" not in dicom_json:
+        return ()
+    if transfer_syntax_uid not in _NATIVE and not can_decode(transfer_syntax_uid):
+        return ()
+    try:
+        pixel = PixelDescription.from_dicom_json(dicom_json, transfer_syntax_uid)
+    except IntegrityError:
+        return ()
+    # Of a deflated file the frames are found when it is inflated.
+    if pixel.frames != frame_count and transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return ()
+    return tuple(uid for uid in TARGETS if can_encode(uid, pixel))
 
 
 def _plan_explicit(

@@ -294,7 +294,7 @@ def _decode_jpeg_2000(codestream: bytes, pixel: PixelDescription) -> DecodedFram
     header = _check_header(read_jpeg2000_header(codestream), pixel)
     # OpenJPH is several times faster but does not clip irreversible samples: 255 comes out as 0.
     if pixel.transfer_syntax_uid in _HTJ2K_LOSSLESS:
-        array = htj2k_decode(codestream)
+        array = htj2k_decode(codestream, planar=False)  # else only with a colour transform
     else:
         array = jpeg2k_decode(codestream, numthreads=1)
     photometric = pixel.photometric_interpretation

@@ -84,16 +84,16 @@ class FileMeta:
 
     Attributes:
         end_bytes: Where the data set starts.
-        explicit: The same for a data set in Explicit VR Little Endian.
+        rewritten: The same for a data set in another transfer syntax.
     """
 
     transfer_syntax_uid: str
     end_bytes: int
-    explicit: bytes
+    rewritten: bytes
 
 
-def read_file_meta(source: ByteSource) -> FileMeta:
-    """Return a file's meta information, and the form it has in Explicit VR Little Endian.
+def read_file_meta(source: ByteSource, target_uid: str = EXPLICIT_VR_LITTLE_ENDIAN) -> FileMeta:
+    """Return a file's meta information, and the form it has in another transfer syntax.
 
     Raises:
         IntegrityError: There is none, or it names no transfer syntax.
@@ -110,7 +110,7 @@ def read_file_meta(source: ByteSource) -> FileMeta:
         raw = source.read_at(position, end - position)
         if tag == _TRANSFER_SYNTAX_UID:
             uid = raw[value_start - position :].decode("latin-1").strip(" \x00")
-            padded = EXPLICIT_VR_LITTLE_ENDIAN.encode("ascii") + b"\x00"
+            padded = target_uid.encode("ascii") + b"\x00" * (len(target_uid) % 2)
             kept.append(encode_element(_TRANSFER_SYNTAX_UID, "UI", padded))
         elif tag != _GROUP_LENGTH:
             kept.append(raw)
@@ -165,13 +165,13 @@ def rewrite_explicit(source: ByteSource) -> ExplicitFile:
     declared = NATIVE_ENCODINGS.get(uid)
     if declared is None:
         rest = Span(meta.end_bytes, source.size - meta.end_bytes)
-        length = len(meta.explicit) + len(rest)
-        return ExplicitFile(length, read_pieces(source, [meta.explicit, rest]))
+        length = len(meta.rewritten) + len(rest)
+        return ExplicitFile(length, read_pieces(source, [meta.rewritten, rest]))
 
     encoding = find_encoding(source, meta.end_bytes, declared)
 
     def pieces() -> Iterator[bytes | Span]:
-        yield meta.explicit
+        yield meta.rewritten
         yield from Reencoder(source, meta.end_bytes, encoding).pieces()
 
     # The first pass reads headers only; it finds the length, and damage before anything is sent.
@@ -207,7 +207,7 @@ def read_pieces(source: ByteSource, pieces: Iterable[bytes | Span]) -> Iterator[
 
 
 def _inflate(source: ByteSource, meta: FileMeta) -> Iterator[bytes]:
-    yield meta.explicit
+    yield meta.rewritten
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     position = meta.end_bytes
     try:
@@ -300,16 +300,16 @@ def _surround_pixels(
         return Reencoder(source, meta.end_bytes, encoding, replacements, stops_at_pixels=True)
 
     def head() -> Iterator[bytes | Span]:
-        yield meta.explicit
+        yield meta.rewritten
         yield from read_head().pieces()
         yield pixel_header
 
     try:
         scout = read_head()
-        length = len(meta.explicit) + sum(map(len, scout.pieces())) + len(pixel_header)
+        length = len(meta.rewritten) + sum(map(len, scout.pieces())) + len(pixel_header)
         if scout.stopped_at is None:
             raise IntegrityError("The instance has no encapsulated Pixel Data.")
-        tail_start = _find_tail(source, frame_ranges, scout.stopped_at)
+        tail_start = find_tail(source, frame_ranges, scout.stopped_at)
 
         def tail() -> Iterator[bytes | Span]:
             return Reencoder(source, tail_start, encoding).pieces()
@@ -340,8 +340,13 @@ def _pixel_header(vr: str, length_bytes: int) -> bytes:
     return encode_element(PIXEL_DATA, vr, b"")[:8] + struct.pack("<L", length_bytes)
 
 
-def _find_tail(source: ByteSource, frame_ranges: Sequence[FrameRanges], value_start: int) -> int:
+def find_tail(source: ByteSource, frame_ranges: Sequence[FrameRanges], value_start: int) -> int:
     """Return where the element after the encapsulated Pixel Data starts.
+
+    Args:
+        source: Of the whole file.
+        frame_ranges: Of each frame's fragments.
+        value_start: Where the value starts.
 
     The walk over items starts behind the last frame's last fragment, so that it does not cost a
     read a fragment; if no item stands there, it starts at the value.

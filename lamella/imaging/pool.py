@@ -22,6 +22,7 @@ import lamella
 from lamella import errors
 from lamella.errors import IntegrityError, LamellaError, OutOfResources
 from lamella.imaging.decoders import DecodedFrame, PixelDescription
+from lamella.imaging.encoders import EncodedFrame
 from lamella.imaging.worker import MESSAGE_HEADER, PAYLOAD_HEADER, pack_message
 
 MOST_WAITING = 256
@@ -86,6 +87,19 @@ class DecoderPool:
         """
         result = await self.work(Job({"task": "decode", "pixel": asdict(pixel)}, codestream))
         return DecodedFrame(result.data, result.fields["photometric_interpretation"])
+
+    async def encode_frame(
+        self, frame: bytes, pixel: PixelDescription, transfer_syntax_uid: str
+    ) -> EncodedFrame:
+        """Encode one frame, stored or native, in a worker.
+
+        Raises:
+            NotAcceptable: These pixels cannot be given in that transfer syntax.
+            IntegrityError, OutOfResources: As `decode_frame`.
+        """
+        fields = {"task": "encode", "pixel": asdict(pixel), "target": transfer_syntax_uid}
+        result = await self.work(Job(fields, frame))
+        return EncodedFrame(result.data, result.fields["photometric_interpretation"])
 
     async def work(self, job: Job) -> Result:
         """Do a job in a worker; waits while all of them are busy.

@@ -59,7 +59,20 @@ def _animate(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
     return {}, render_movie(fields, payloads)
 
 
-TASKS: dict[str, Task] = {"decode": _decode, "render": _render, "animate": _animate}
+def _encode(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
+    from lamella.imaging.encoders import encode_frame
+
+    pixel = PixelDescription(**fields["pixel"])
+    frame = encode_frame(next(payloads), pixel, fields["target"])
+    return {"photometric_interpretation": frame.photometric_interpretation}, frame.data
+
+
+TASKS: dict[str, Task] = {
+    "decode": _decode,
+    "encode": _encode,
+    "render": _render,
+    "animate": _animate,
+}
 
 
 def _answer(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:

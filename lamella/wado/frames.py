@@ -17,8 +17,7 @@ from lamella.archive.source import ByteSource
 from lamella.archive.threads import run_in_thread
 from lamella.archive.values import swap_words
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.frame_types import NATIVE_TRANSFER_SYNTAXES
-from lamella.dicomweb.media_types import FramesAnswer, negotiate_frames
+from lamella.dicomweb.media_types import FramesAnswer, asks_for_encoding, negotiate_frames
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
@@ -26,9 +25,12 @@ from lamella.dicomweb.multipart_writer import (
     part_header,
 )
 from lamella.dicomweb.pinned import Pinned
+from lamella.dicomweb.renditions import name_rendition
 from lamella.dicomweb.services import Known
 from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, ResourceNotFound
+from lamella.imaging.answers import list_encodable
 from lamella.imaging.decoders import PixelDescription, can_decode
+from lamella.imaging.encoders import EncodedFrame
 from lamella.vcs.selection import Selected
 from lamella.vcs.stored import Document
 from lamella.wado.stored_documents import read_documents
@@ -74,14 +76,69 @@ class FrameReader:
             return _align_bits(data, self.table.bit_offset(frame_index), self.table.frame_bits)
         return data[: self.table.frame_bits // 8]
 
-    def measure_long(self, frame_index: int, *, as_stored: bool) -> int | None:
+    async def read_as(self, frame_index: int, form: FramesAnswer) -> bytes:
+        """Return one frame in the form that was negotiated.
+
+        What has to be computed is made once for all that ask at the same time, and kept.
+
+        Raises:
+            IntegrityError: The stored bytes are damaged.
+        """
+        if form.is_encoded:
+            return (await self.encode(frame_index, form.transfer_syntax_uid)).data
+        if form.is_stored or not self.table.encapsulated:
+            return await self.read(frame_index, as_stored=form.is_stored)
+        name = name_rendition(self.instance.key, "decoded", frame_index)
+        renditions = self.pinned.services.renditions
+        return await renditions.get(name, lambda: self.read(frame_index, as_stored=False))
+
+    async def encode(self, frame_index: int, transfer_syntax_uid: str) -> EncodedFrame:
+        """Return a frame in a compressed transfer syntax, made once and kept for a while.
+
+        Args:
+            frame_index: 0-based.
+            transfer_syntax_uid: One that `list_targets` lists.
+
+        Raises:
+            NotAcceptable: It has no such form.
+            IntegrityError: The frame is broken.
+        """
+
+        async def make() -> bytes:
+            data = await self.read(frame_index, as_stored=True)
+            decoders = self.pinned.services.decoders
+            made = await decoders.encode_frame(data, self.describe(), transfer_syntax_uid)
+            return msgspec.msgpack.encode((made.photometric_interpretation, made.data))
+
+        name = name_rendition(self.instance.key, "encoded", frame_index, transfer_syntax_uid)
+        kept = await self.pinned.services.renditions.get(name, make)
+        photometric, data = msgspec.msgpack.decode(kept, type=tuple[str, bytes])
+        return EncodedFrame(data, photometric)
+
+    def describe(self) -> PixelDescription:
+        """Return what the instance's pixels are.
+
+        Raises:
+            IntegrityError: Its attributes contradict each other.
+        """
+        attributes = msgspec.json.decode(self.document.dicom_json)
+        return PixelDescription.from_dicom_json(attributes, self.transfer_syntax_uid)
+
+    def list_targets(self) -> tuple[str, ...]:
+        """Return the compressed transfer syntaxes that the frames can be given in."""
+        attributes = msgspec.json.decode(self.document.dicom_json)
+        return list_encodable(self.transfer_syntax_uid, attributes, self.table.n_frames)
+
+    def measure_long(self, frame_index: int, form: FramesAnswer) -> int | None:
         """Return the length in bytes of a long frame that goes out as it lies; None for others."""
+        if form.is_encoded:
+            return None
         ranges = self.table.ranges(frame_index)
         length = sum(length for _, length in ranges)
         if length <= LONG_FRAME_BYTES or self.source is not None:
             return None
         if self.table.encapsulated:
-            return length if as_stored else None
+            return length if form.is_stored else None
         is_plain = self.table.word_bytes == 1 and not self.table.bit_packed
         return length if is_plain and length == self.table.frame_bits // 8 else None
 
@@ -107,10 +164,8 @@ class FrameReader:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _decode(self, codestream: bytes) -> bytes:
-        attributes = msgspec.json.decode(self.document.dicom_json)
-        pixel = PixelDescription.from_dicom_json(attributes, self.transfer_syntax_uid)
-        decoded = await self.pinned.services.decoders.decode_frame(codestream, pixel)
-        return decoded.data
+        decoders = self.pinned.services.decoders
+        return (await decoders.decode_frame(codestream, self.describe())).data
 
 
 def parse_frame_list(text: str) -> list[int]:
@@ -166,20 +221,22 @@ async def answer_frames(pinned: Pinned, instance: Selected, frames: str) -> Answ
 
 async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int]) -> Answer:
     """Return these frames in the form that the client prefers."""
+    stored = reader.transfer_syntax_uid
+    is_asked = asks_for_encoding(pinned.accept, stored)
     form = negotiate_frames(
         pinned.accept,
-        reader.transfer_syntax_uid,
+        stored,
         single_item=len(numbers) == 1,
-        is_decodable=can_decode(reader.transfer_syntax_uid),
+        is_decodable=can_decode(stored),
+        encodable=reader.list_targets() if is_asked else (),
     )
     headers = pinned.headers(f"{form.part_content_type} {form.is_multipart}")
     if pinned.is_fresh(headers):
         return Answer(304, headers)
-    as_stored = form.is_stored or reader.transfer_syntax_uid in NATIVE_TRANSFER_SYNTAXES
     first: bytes | None = None
-    length = reader.measure_long(numbers[0] - 1, as_stored=as_stored)
+    length = reader.measure_long(numbers[0] - 1, form)
     if length is None:
-        first = await reader.read(numbers[0] - 1, as_stored=as_stored)
+        first = await reader.read_as(numbers[0] - 1, form)
     if not form.is_multipart:
         headers.append(("content-type", form.part_content_type))
         if first is None:
@@ -191,7 +248,7 @@ async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int
         url = pinned.url(*reader.instance.path, "frames", str(numbers[0]))
         opening = part_header(boundary, form.part_content_type, url, len(first), is_first=True)
         return Answer(200, headers, (opening, first, closing(boundary)))
-    parts = _write_parts(pinned, reader, numbers, form, boundary, first, as_stored)
+    parts = _write_parts(pinned, reader, numbers, form, boundary, first)
     return Answer(200, headers, parts)
 
 
@@ -202,12 +259,11 @@ async def _write_parts(
     form: FramesAnswer,
     boundary: str,
     first: bytes | None,
-    as_stored: bool,
 ) -> AsyncIterator[bytes]:
     base = pinned.url(*reader.instance.path, "frames")
     for position, number in enumerate(numbers):
         url, is_first = f"{base}/{number}", position == 0
-        length = reader.measure_long(number - 1, as_stored=as_stored)
+        length = reader.measure_long(number - 1, form)
         if length is not None:
             yield part_header(boundary, form.part_content_type, url, length, is_first=is_first)
             async for chunk in reader.stream(number - 1):
@@ -215,7 +271,7 @@ async def _write_parts(
             continue
         data = first if is_first else None
         if data is None:
-            data = await reader.read(number - 1, as_stored=as_stored)
+            data = await reader.read_as(number - 1, form)
         yield part_header(boundary, form.part_content_type, url, len(data), is_first=is_first)
         yield data
     yield closing(boundary)

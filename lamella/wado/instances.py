@@ -36,6 +36,7 @@ from lamella.imaging.decoders import PixelDescription
 from lamella.imaging.explicit import decompress_instance, rewrite_explicit
 from lamella.vcs.selection import Selected
 from lamella.wado.stored_documents import read_documents
+from lamella.wado.transcoding import open_transcoded
 
 PLANNED_AT_A_TIME = 200
 
@@ -45,14 +46,14 @@ class Plan:
     """How one instance goes out.
 
     Attributes:
-        is_default: The client named no transfer syntax, so that the stored form may stand in
-            for one that cannot be made.
+        wanted: The transfer syntax that the client named: None, `*` or a UID. If it named none,
+            the stored form may stand in for one that cannot be made.
     """
 
     instance: Selected
     form: Form
     is_multipart: bool
-    is_default: bool
+    wanted: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _plan_one(
         wanted = answer.transfer_syntax
         form = plan_answer(wanted, instance.entry.transfer_syntax_uid, document, n_frames)
         if form is not None:
-            return Plan(instance, form, answer.is_multipart, wanted is None)
+            return Plan(instance, form, answer.is_multipart, wanted)
     return None
 
 
@@ -164,8 +165,11 @@ async def open_outgoing(pinned: Pinned, plan: Plan) -> Outgoing:
             return await _rewrite(pinned, plan.instance)
         if plan.form is Form.DECOMPRESSED:
             return await _decompress(pinned, plan.instance)
+        if plan.form is Form.TRANSCODED and plan.wanted is not None:
+            made = await open_transcoded(pinned, plan.instance, plan.wanted)
+            return Outgoing(plan.wanted, made.length_bytes, made.chunks)
     except (IntegrityError, NotAcceptable):
-        if not plan.is_default:
+        if plan.wanted is not None:
             raise
     entry = plan.instance.entry
     chunks = pinned.services.repository.blobs.stream(entry.segments)

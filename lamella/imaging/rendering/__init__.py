@@ -2,7 +2,6 @@
 
 attributes   what of an instance's DICOM JSON a frame's rendering needs
 options      what a client asks for: window, viewport, annotation, quality, ICC profile, type
-samples      native frames as arrays
 luts         look-up tables
 windows      the VOI functions
 greys        stored grey values to 8-bit ones

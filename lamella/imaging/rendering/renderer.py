@@ -19,8 +19,8 @@ from lamella.imaging.rendering.colour import apply_profile, render_colour, rende
 from lamella.imaging.rendering.greys import render_grey
 from lamella.imaging.rendering.options import RenderOptions
 from lamella.imaging.rendering.pictures import write_picture
-from lamella.imaging.rendering.samples import read_samples
 from lamella.imaging.rendering.viewport import apply_viewport
+from lamella.imaging.samples import read_samples
 
 
 def render_picture(fields: Mapping[str, Any], payloads: Iterator[bytes]) -> bytes:

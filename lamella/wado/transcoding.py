@@ -1,0 +1,65 @@
+"""Instances in compressed transfer syntaxes other than their own.
+
+Source:
+    PS3.18 §8.7.3 (transfer syntaxes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from lamella.dicomweb.pinned import Pinned
+from lamella.imaging.encoders import EncodedFrame
+from lamella.imaging.transcoded import Original, TranscodedFile, transcode_instance
+from lamella.vcs.selection import Selected
+from lamella.wado.frames import FrameReader, open_frames
+
+FRAMES_AHEAD = 2
+
+
+async def open_transcoded(
+    pinned: Pinned, instance: Selected, transfer_syntax_uid: str
+) -> TranscodedFile:
+    """Begin to make an instance in a compressed transfer syntax.
+
+    Raises:
+        NotAcceptable: It has no such form.
+        IntegrityError: Its first frame is broken.
+    """
+    reader = await open_frames(pinned, instance)
+    stored = await pinned.services.repository.blobs.open(instance.entry.segments)
+    table = reader.table
+    original = Original(
+        source=stored,
+        inflated=reader.source,
+        frame_ranges=list(map(table.ranges, range(table.n_frames))) if table.encapsulated else None,
+        pixel=reader.describe(),
+        document=msgspec.json.decode(reader.document.dicom_json),
+    )
+    first = await reader.encode(0, transfer_syntax_uid)
+    rest = _encode_rest(reader, transfer_syntax_uid)
+    return transcode_instance(original, transfer_syntax_uid, first, rest)
+
+
+async def _encode_rest(
+    reader: FrameReader, transfer_syntax_uid: str
+) -> AsyncGenerator[EncodedFrame]:
+    """Yield all frames but the first, encoding a few at a time."""
+    running: deque[asyncio.Task[EncodedFrame]] = deque()
+    remaining = iter(range(1, reader.table.n_frames))
+    try:
+        while True:
+            while len(running) < FRAMES_AHEAD and (index := next(remaining, None)) is not None:
+                made = reader.encode(index, transfer_syntax_uid)
+                running.append(asyncio.create_task(made))
+            if not running:
+                return
+            yield await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
