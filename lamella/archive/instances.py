@@ -12,6 +12,7 @@ header.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -108,6 +109,7 @@ class Intake:
         self._spools: list[Spool] = []  # the last has the block, the others are sealed
         self._placed: list[list[Placed]] = []  # of each spool
         self._facts: dict[bytes, InstanceFacts] = {}
+        self._documents: dict[bytes, bytes] = {}
         self._adopted: dict[str, int] = {}
         self._appended: list[PackRange] = []
         self._new: list[_NewBlob] = []
@@ -178,9 +180,11 @@ class Intake:
         self._record_packs(connection, now_us)
         taken = sorted(self._facts.items())  # in one order, so that rivals do not deadlock
         rows = [make_instance_row(dataset_id, key, facts, now_us) for key, facts in taken]
-        documents = [make_derived_row(dataset_id, key, facts) for key, facts in taken]
+        made = [
+            make_derived_row(dataset_id, key, facts, self._documents[key]) for key, facts in taken
+        ]
         insert_missing(connection, instance, rows)
-        insert_missing(connection, derived, documents)
+        insert_missing(connection, derived, made)
 
     async def discard(self) -> None:
         """Drop what was taken, before any row could name it."""
@@ -245,7 +249,9 @@ class Intake:
         start = spool.keep()
         self._placed[-1] += [(segment, start + segment.offset) for segment in facts.segments]
         key = key_of([(segment.digest, segment.length) for segment in facts.segments])
-        self._facts.setdefault(key, facts)
+        if key not in self._facts:
+            self._documents[key] = compress_document(facts.dicom_json)  # not in the writers' line
+            self._facts[key] = facts
         return Received(facts, key)
 
     async def _append(self, spool: Spool, fresh: list[Placed]) -> None:
@@ -341,13 +347,30 @@ def make_instance_row(
     }
 
 
-def make_derived_row(dataset_id: int, key: bytes, facts: InstanceFacts) -> dict[str, object]:
-    """Return the row of `derived` for these facts."""
+class _Compressors(threading.local):
+    """zstd contexts: making one costs as much as using it, and threads cannot share them."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=3)
+
+
+_COMPRESSORS = _Compressors()
+
+
+def compress_document(dicom_json: bytes) -> bytes:
+    """Return a DICOM JSON document as it is kept."""
+    return _COMPRESSORS.compressor.compress(dicom_json)
+
+
+def make_derived_row(
+    dataset_id: int, key: bytes, facts: InstanceFacts, document: bytes
+) -> dict[str, object]:
+    """Return the row of `derived` for these facts and their compressed document."""
     return {
         "dataset_id": dataset_id,
         "key": key,
         "format": DERIVED_FORMAT,
         "instance_number": facts.instance_number,
         "frames": facts.frames.to_bytes() if facts.frames is not None else None,
-        "dicom_json": zstandard.compress(facts.dicom_json, 3),
+        "dicom_json": document,
     }

@@ -14,7 +14,12 @@ import zstandard
 
 from lamella.archive.database import read_clock_us
 from lamella.archive.facts import InstanceFacts, read_facts
-from lamella.archive.instances import key_of, make_derived_row, make_instance_row
+from lamella.archive.instances import (
+    compress_document,
+    key_of,
+    make_derived_row,
+    make_instance_row,
+)
 from lamella.archive.tables import derived, instance
 from lamella.archive.threads import run_in_thread
 from lamella.errors import IntegrityError, InvalidInstance
@@ -157,7 +162,8 @@ def save_again(
         connection.execute(sa.insert(instance).values(made))
     there = (derived.c.dataset_id == dataset_id) & (derived.c.key == key)
     connection.execute(sa.delete(derived).where(there))
-    connection.execute(sa.insert(derived).values(make_derived_row(dataset_id, key, facts)))
+    made = make_derived_row(dataset_id, key, facts, compress_document(facts.dicom_json))
+    connection.execute(sa.insert(derived).values(made))
 
 
 def _select_rows() -> sa.Select[Any]:
@@ -188,7 +194,8 @@ def _find_altered(row: Row, made: Mapping[str, object]) -> str:
 
 def _find_altered_derived(row: Row, facts: InstanceFacts) -> str:
     """Return the columns of `derived` that are not as made from the bytes."""
-    made = make_derived_row(row.dataset_id, row.key, facts)
+    document = compress_document(facts.dicom_json)
+    made = make_derived_row(row.dataset_id, row.key, facts, document)
     names = [name for name in ("instance_number", "frames") if row._mapping[name] != made[name]]
     try:
         document = zstandard.decompress(row.dicom_json)
