@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
+from lamella.archive.statements import Statement
 from lamella.errors import AmbiguousRevision, InvalidRequest, RevisionNotFound
 from lamella.vcs.history import find_by_prefix, load_commit
 from lamella.vcs.refs import BRANCH, COMMIT_ID, TAG, DatasetRow, find_ref, read_log_at
@@ -24,6 +25,26 @@ _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _make_step_back() -> Statement:
+    """Return the walk along first parents as one statement; each step reads one row by its key."""
+    steps = sa.bindparam("steps", type_=sa.Integer)
+    walk = sa.select(
+        sa.bindparam("start", type_=commit.c.id.type).label("id"), sa.literal_column("0").label("n")
+    ).cte("walk", recursive=True)
+    parents = sa.select(commit.c.first_parent, walk.c.n + sa.literal_column("1")).where(
+        commit.c.dataset_id == sa.bindparam("dataset_id"),
+        commit.c.id == walk.c.id,
+        walk.c.n < steps,
+    )
+    walked = walk.union_all(parents)
+    return Statement(
+        sa.select(walked.c.id).where(walked.c.n == sa.bindparam("steps", type_=sa.Integer))
+    )
+
+
+_STEP_BACK = _make_step_back()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +145,9 @@ def _step_back(connection: sa.Connection, dataset_id: int, start: bytes, steps: 
     generation = load_commit(connection, dataset_id, start).generation
     if steps > generation:
         raise RevisionNotFound(f"The history has no ancestor {steps} commits back.")
-    query = sa.select(commit.c.first_parent)
-    current = start
-    for _ in range(steps):
-        row = query.where(commit.c.dataset_id == dataset_id, commit.c.id == current)
-        current = connection.execute(row).scalar_one()
-    return current
+    names = {"dataset_id": dataset_id, "start": start, "steps": steps}
+    found: bytes = _STEP_BACK.fetch_value(connection, names)
+    return found
 
 
 def parse_instant(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from lamella.vcs.history import load_commit, save_commit
 from lamella.vcs.log import find_first_parent, read_log
 from lamella.vcs.refs import DatasetRow, read_head
 from lamella.vcs.repository import Repository
+from lamella.vcs.revision import resolve
+from lamella.vcs.view import pin_view
+from tests.harness.database_work import watch_database
 
 NUMBER = 5
 
@@ -32,25 +36,27 @@ async def repository(tmp_path: Path) -> AsyncIterator[Repository]:
 async def history(repository: Repository) -> tuple[DatasetRow, list[bytes]]:
     """A dataset, and its commits from the first to the newest."""
 
-    def make(connection: sa.Connection) -> tuple[DatasetRow, list[bytes]]:
-        dataset = create_dataset(connection, "d")
-        ids = [read_head(connection, dataset.id, "main")]
-        first = load_commit(connection, dataset.id, ids[0])
-        for number in range(1, NUMBER):
-            made = Commit(
-                tree=first.commit.tree,
-                parents=(ids[-1].hex(),),
-                author="a",
-                committer="c",
-                time_us=number,
-                message=f"number {number}",
-                kind="store",
-            )
-            saved = save_commit(connection, dataset.id, made, number, first.visible_id)
-            ids.append(saved.id)
-        return dataset, ids
+    return await repository.archive.database.write(make_history)
 
-    return await repository.archive.database.write(make)
+
+def make_history(connection: sa.Connection) -> tuple[DatasetRow, list[bytes]]:
+    """Make a dataset whose commits have one tree; return them from the first on."""
+    dataset = create_dataset(connection, "d")
+    ids = [read_head(connection, dataset.id, "main")]
+    first = load_commit(connection, dataset.id, ids[0])
+    for number in range(1, NUMBER):
+        made = Commit(
+            tree=first.commit.tree,
+            parents=(ids[-1].hex(),),
+            author="a",
+            committer="c",
+            time_us=number,
+            message=f"number {number}",
+            kind="store",
+        )
+        saved = save_commit(connection, dataset.id, made, number, first.visible_id)
+        ids.append(saved.id)
+    return dataset, ids
 
 
 async def read_ids(
@@ -117,3 +123,35 @@ async def test_parents(repository: Repository, history: tuple[DatasetRow, list[b
     assert await read(lambda c: find_first_parent(c, dataset.id, ids[0])) is None
     with pytest.raises(RevisionNotFound):
         await read(lambda c: find_first_parent(c, dataset.id, bytes(32)))
+
+
+async def test_a_number_of_steps_back_is_the_first_parent_ancestor(
+    repository: Repository, history: tuple[DatasetRow, list[bytes]]
+) -> None:
+    dataset, ids = history
+
+    def go_back(connection: sa.Connection, steps: int) -> bytes:
+        return resolve(connection, dataset, f"{ids[-1].hex()}~{steps}").commit_id
+
+    read = repository.archive.database.read
+    for steps in range(NUMBER):
+        assert await read(partial(go_back, steps=steps)) == ids[-1 - steps]
+    with pytest.raises(RevisionNotFound):
+        await read(partial(go_back, steps=NUMBER))
+
+
+async def test_many_steps_back_are_one_statement(
+    tmp_path: Path,
+) -> None:
+    with watch_database() as work:
+        archive = await open_archive(Settings(data_dir=tmp_path / "counted"))
+        repository = Repository(archive)
+        dataset, ids = await archive.database.write(make_history)
+        counts = []
+        for steps in (1, NUMBER - 1):
+            work.reset()
+            view = await pin_view(repository, dataset.name, f"{ids[-1].hex()}~{steps}")
+            assert view.commit_id == ids[-1 - steps].hex()
+            counts.append(work.statements.total())
+        await archive.close()
+    assert counts[0] == counts[1]
