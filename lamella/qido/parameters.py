@@ -21,6 +21,7 @@ Source:
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -63,8 +64,13 @@ CONTROLS: Final = frozenset(
         "multiplevaluematching",
     }
 )
-ELSEWHERE: Final = frozenset({"accept", "charset"})
-"""Parameters of §8.3.3, which content negotiation reads."""
+ACCEPT: Final = "accept"
+"""The parameter of §8.3.3.1, which content negotiation reads."""
+
+CHARSET: Final = "charset"
+"""The parameter of §8.3.3.2; results are UTF-8 whatever it names, which JSON and XML allow."""
+
+_CHARSET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}")
 
 _UNSIGNED: Final = re.compile(r"[0-9]+")
 _LONGEST_NAME: Final = 64
@@ -145,8 +151,27 @@ def _gather(parts: _Parts, name: str, value: str) -> None:
         if name in parts.controls:
             raise InvalidRequest(f"The parameter {name} is given more than once.")
         parts.controls[name] = value.strip()
-    elif name not in ELSEWHERE:
+    elif name == CHARSET:
+        _check_charset(value)
+    elif name != ACCEPT:
         _gather_match(parts, name, value)
+
+
+def _check_charset(value: str) -> None:
+    """Refuse a list of character sets that names none there is."""
+    names = [member.partition(";")[0].strip() for member in value.split(",")]
+    if not any(name == "*" or _is_charset(name) for name in names):
+        raise InvalidRequest("The parameter charset names no known character set.")
+
+
+def _is_charset(name: str) -> bool:
+    if not _CHARSET_NAME.fullmatch(name):
+        return False
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True
 
 
 def _gather_include(parts: _Parts, value: str) -> None:

@@ -175,3 +175,14 @@ def test_time_zone_is_no_matching_key():
 
 def test_parameters_of_content_negotiation_are_left_alone():
     assert search("accept=application/dicom%2Bjson&charset=utf-8").warnings == ()
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", "iso-8859-1;q=0.5,no-such", "*;q=0.1", "US-ASCII"])
+def test_a_known_character_set_is_answered_in_utf_8(charset):
+    assert search(f"charset={charset}").warnings == ()
+
+
+@pytest.mark.parametrize("charset", ["x-no-such-charset", "", "utf-8%00", "../x", "no,none;q=1"])
+def test_only_unknown_character_sets_are_refused(charset):
+    with pytest.raises(InvalidRequest, match="character set"):
+        search(f"charset={charset}")
