@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,6 +60,19 @@ class Known:
         return len(self.document.dicom_json) + 150 * n_frames + 500
 
 
+class Chores:
+    """Work that goes on when its request has been answered."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin; the event loop alone would let go of it half-way."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The house, as a web handler sees it.
@@ -71,6 +85,7 @@ class Services:
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
         assembly: Held while such a body is made: what many clients wait for is made once, and
             one at a time for the sake of memory.
+        chores: What is done after an answer.
     """
 
     repository: Repository
@@ -87,6 +102,7 @@ class Services:
         default_factory=lambda: LeastRecent(BODY_CACHE_BYTES)
     )
     assembly: asyncio.Lock = field(default_factory=asyncio.Lock)
+    chores: Chores = field(default_factory=Chores)
 
     def __post_init__(self) -> None:
         folder = self.repository.archive.cache_folder / RENDITIONS_FOLDER

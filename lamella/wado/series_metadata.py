@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
-from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body, compress_pieces
-from lamella.dicomweb.bulk_uris import fill_holes
+from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_all, compress_pieces
+from lamella.dicomweb.bulk_uris import fill_all_holes, fill_holes
+from lamella.dicomweb.locations import escape
 from lamella.dicomweb.pinned import Pinned, takes_gzip
 from lamella.dicomweb.services import Body, BodyKey
 from lamella.vcs.selection import SelectedSeries, select
@@ -67,10 +68,9 @@ async def _assemble(
 
 
 def _finish(pieces: list[bytes], coding: str) -> Body:
-    data = b"".join(pieces)
-    if coding and len(data) >= GZIP_FROM_BYTES:
-        return Body(coding, compress_body(data))
-    return Body("", data)
+    if coding and sum(map(len, pieces)) >= GZIP_FROM_BYTES:
+        return Body(coding, b"".join(compress_all(pieces)))
+    return Body("", b"".join(pieces))
 
 
 def _stream(
@@ -127,10 +127,11 @@ async def _open_documents(pinned: Pinned, series: SelectedSeries) -> SeriesDocum
         )
     )
     if documents is not None:
-        await run_in_thread(repository.shelf.keep, view.dataset.id, series.subtree, documents)
+        keep = run_in_thread(repository.shelf.keep, view.dataset.id, series.subtree, documents)
+        pinned.services.chores.start(keep)  # nobody has to wait for it
     return documents
 
 
 def _fill(documents: SeriesDocuments, series_url: str) -> bytes:
-    base = f"{series_url}/instances/"
-    return b",".join([fill_holes(document, base + uid) for uid, document in documents])
+    urls = [f"{series_url}/instances/{escape(uid)}" for uid in documents.sop_uids]
+    return fill_all_holes(documents.text, documents.ends, urls)

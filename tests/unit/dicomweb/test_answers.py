@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lamella.dicomweb.answers import Answer, compress_pieces
+from lamella.dicomweb.answers import Answer, compress_all, compress_pieces
 
 
 async def collect(answer: Answer, method: str = "GET") -> tuple[dict[bytes, bytes], list[bytes]]:
@@ -72,4 +72,5 @@ async def test_pieces_are_compressed_as_one_body() -> None:
     pieces = [b"some text " * 1000, b"", b"and more"]
     packed = b"".join([piece async for piece in compress_pieces(give(*pieces))])
     assert gzip.decompress(packed) == b"".join(pieces)
+    assert b"".join(compress_all(pieces)) == packed
     assert len(packed) < 1000
