@@ -1,0 +1,111 @@
+"""`conformance`: examine any DICOMweb server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from lamella.cli.flags import Family
+from lamella.cli.usage import UsageError
+from lamella.settings import Settings
+
+if TYPE_CHECKING:
+    from lamella.conformance.campaign import Record
+
+
+def add_commands(family: Family) -> None:
+    """Add the command."""
+    parser = family.add_command(
+        "conformance",
+        "examine a DICOMweb server, any server",
+        run_conformance,
+        detail=(
+            "Stores samples of its own, under UIDs that nobody else has, and deletes them at the\n"
+            "end if the server can. Exits 1 if the server does not do what the standard demands."
+        ),
+    )
+    parser.add_argument("url", metavar="URL", help="DICOMweb root, as http://host/dicom-web")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="checks whose id, group or level fits (repeatable; * and ?)",
+    )
+    parser.add_argument("--read-only", action="store_true", help="store nothing, delete nothing")
+    parser.add_argument("--keep", action="store_true", help="leave the samples on the server")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="send a header field, such as Authorization (repeatable)",
+    )
+    parser.add_argument("--uri-service", metavar="URL", help="WADO-URI service (URL/wado)")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="(60)")
+    for kind, text in (
+        ("json", "JSON"),
+        ("junit", "JUnit XML"),
+        ("html", "HTML"),
+        ("md", "Markdown"),
+    ):
+        parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write {text}")
+    parser.add_argument("--list", action="store_true", help="list the checks, ask no server")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show every check, not failures alone"
+    )
+
+
+def run_conformance(arguments: argparse.Namespace, _settings: Settings) -> int:
+    """Examine a server; print a table; write reports."""
+    from lamella.conformance import reports
+    from lamella.conformance.catalogue import list_checks
+
+    checks = list_checks(arguments.only)
+    if not checks:
+        raise UsageError(f"No check fits {' or '.join(arguments.only)}; --list shows them all.")
+    if arguments.list:
+        reports.print_checks(checks)
+        return 0
+    record = _examine(arguments)
+    reports.print_record(record, verbose=arguments.verbose)
+    for kind in ("json", "junit", "html", "md"):
+        path = getattr(arguments, kind)
+        if path is not None:
+            path.write_text(reports.WRITERS[kind](record), encoding="utf-8")
+    return 0 if record.is_conformant else 1
+
+
+def _examine(arguments: argparse.Namespace) -> Record:
+    from lamella.conformance.campaign import run_campaign
+    from lamella.conformance.catalogue import list_checks
+    from lamella.conformance.client import Client
+    from lamella.conformance.probe import Probe
+    from lamella.conformance.samples import SampleSet
+
+    client = Client(_read_headers(arguments.header), arguments.timeout)
+    run = None if arguments.read_only else SampleSet()
+    probe = Probe(_check_url(arguments.url), client, run, arguments.uri_service)
+    try:
+        return run_campaign(probe, list_checks(arguments.only), keep=arguments.keep)
+    finally:
+        client.close()
+
+
+def _check_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise UsageError(f"{url} is no URL of a DICOMweb root, such as http://host/dicom-web.")
+    return url
+
+
+def _read_headers(lines: list[str]) -> dict[str, str]:
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise UsageError(f"--header takes 'Name: value', not {line!r}.")
+        headers[name.strip()] = value.strip()
+    return headers
