@@ -116,7 +116,7 @@ def make_big_endian(run: SampleSet) -> Sample:
     """Return an image in Explicit VR Big Endian, which no Web service may send."""
     ds = run.start("coded", SC_CLASS, "OT")
     ds.SeriesNumber, ds.ConversionType = 3, "SYN"
-    pixels = np.arange(64, dtype="<u2").reshape(8, 8) * 257
+    pixels = np.arange(64, dtype="<u2").reshape(8, 8) * 513
     _describe(ds, pixels, "MONOCHROME2")
     ds.PixelData = pixels.astype(">u2").tobytes()
     return finish("big", "coded", ds, EXPLICIT_BIG, (pixels.tobytes(),))

@@ -33,11 +33,11 @@ _UNPRINTABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd]")
 
 def print_checks(checks: Iterable[Check]) -> None:
     """Print the list of checks."""
-    table = Table("check", "level", "what", "section", "rules", box=None)
+    console = _console()
     for check in checks:
         rules = ", ".join(map(str, check.rules))
-        table.add_row(check.id, check.level, check.title, check.section, rules)
-    _console().print(table)
+        line = f"{check.id:44} {check.level:8} {check.title} ({check.section}; rules {rules})"
+        console.print(escape_markup(line))
 
 
 def print_record(record: Record, *, verbose: bool = False) -> None:

@@ -117,6 +117,7 @@ def make_document(run: SampleSet) -> Sample:
     """Return an encapsulated PDF."""
     ds = run.start("document", PDF_CLASS, "DOC")
     ds.ConversionType, ds.BurnedInAnnotation = "WSD", "YES"
+    ds.AccessionNumber = ""
     ds.DocumentTitle, ds.MIMETypeOfEncapsulatedDocument = "Letter", "application/pdf"
     ds.EncapsulatedDocument = PDF + b"\n" * (len(PDF) % 2)
     ds.EncapsulatedDocumentLength = len(PDF)

@@ -237,6 +237,7 @@ def _together(probe: Probe) -> None:
         raise NotRun("It stores, and this run is read-only.")
     probe.studies[str(ds.StudyInstanceUID)] = None
     replies = send_together(probe, [file] * 4)
+    require_offered(replies[0], "Storing")
     worst = max(reply.status for reply in replies)
     expect(worst < 500, replies[0], "no 5xx", worst)
     expect_stored(probe, ds)

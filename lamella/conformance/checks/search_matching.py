@@ -342,9 +342,14 @@ def _fuzzy_false(probe: Probe) -> None:
     "empty-value", "emptyvaluematching=true is honoured, or warned of", "PS3.18 §8.3.4.5 (2022)", 4
 )
 def _empty_value(probe: Probe) -> None:
-    patient_id = probe.samples.patient_id(1)
-    query = f"PatientID={patient_id}&AccessionNumber=%22%22&emptyvaluematching=true"
-    _warns(probe, query, "emptyvaluematching", lambda: probe.find("/studies", query) == set())
+    document = probe.sample("document")
+    query = f"PatientID={document.ds.PatientID}&AccessionNumber=%22%22&emptyvaluematching=true"
+    other = query.replace(document.ds.PatientID, probe.sample("ct1").ds.PatientID)
+
+    def is_honoured() -> bool:
+        return probe.find("/studies", query) == {"document"} and not probe.find("/studies", other)
+
+    _warns(probe, query, "emptyvaluematching", is_honoured)
 
 
 @GROUP.should(
@@ -354,10 +359,13 @@ def _empty_value(probe: Probe) -> None:
     4,
 )
 def _multiple_value(probe: Probe) -> None:
-    probe.sample("report")
-    own = f"PatientID={probe.samples.patient_id(1)}"
-    query = f"{own}&ModalitiesInStudy=CT,SR&multiplevaluematching=true"
-    _warns(probe, query, "multiplevaluematching", lambda: probe.find("/studies", query) == {"ct"})
+    own = f"PatientID={probe.sample('report').ds.PatientID}&multiplevaluematching=true"
+    both, neither = (f"{own}&ModalitiesInStudy={names}" for names in ("CT,SR", "CT,OT"))
+
+    def is_honoured() -> bool:
+        return probe.find("/studies", both) == {"ct"} and not probe.find("/studies", neither)
+
+    _warns(probe, both, "multiplevaluematching", is_honoured)
 
 
 @GROUP.should("private", "a private attribute matches with its creator", "PS3.18 §8.3.4.1 (4)", 7)

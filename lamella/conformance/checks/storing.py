@@ -229,7 +229,7 @@ def _single_part(probe: Probe) -> None:
     ds = make_instance(probe)
     headers = {"Content-Type": DICOM, "Accept": DICOM_JSON}
     reply = probe.post("/studies", headers, write_file(ds), [str(ds.StudyInstanceUID)])
-    expect_status(reply, 200)
+    expect_status(require_offered(reply, "Storing"), 200)
     expect_stored(probe, ds)
 
 
