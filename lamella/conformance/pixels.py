@@ -42,7 +42,6 @@ def make_ct(run: SampleSet) -> list[Sample]:
         ds.SeriesDescription = f"{run.word} axial"
         ds.PerformedProcedureStepStartDate = "20200115"
         ds.PerformedProcedureStepStartTime = "102500"
-        ds.TimezoneOffsetFromUTC = "+0100"
         ds.RequestAttributesSequence = [_request(run)]
         ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         ds.ImagePositionPatient = [0, 0, 2.5 * index]

@@ -180,6 +180,11 @@ def _shorten(line: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}… (whole in --html)"
 
 
+def _shorten_body(line: str) -> str:
+    """Return a line with no more than the beginning of its body."""
+    return re.sub(r"^(echo [A-Za-z0-9+/]{60})[A-Za-z0-9+/=]{60,}", r"\1…", line)
+
+
 def _build_sums(record: Record) -> Table:
     table = Table("", *(str(verdict) for verdict in Verdict), title="checks")
     for title, results in group_results(record):
@@ -261,7 +266,7 @@ def _markdown_failure(result: Result) -> Iterator[str]:
     yield f"  {_clean(result.sentence)}"
     if result.reply is not None:
         yield ""
-        yield f"      {result.reply.request.to_curl()}"
+        yield f"      {_shorten_body(result.reply.request.to_curl())}"
         yield ""
 
 

@@ -152,6 +152,7 @@ class SampleSet:
         ds.PatientName = f"{self.word}{facts.name}"
         ds.PatientID = self.patient_id(facts.patient)
         ds.PatientBirthDate, ds.PatientSex = facts.born, facts.sex
+        ds.TimezoneOffsetFromUTC = "+0100"
         ds.Modality, ds.SeriesNumber, ds.InstanceNumber = modality, 1, 1
         return ds
 

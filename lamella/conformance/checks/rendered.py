@@ -299,7 +299,8 @@ def _all_rendered(place: str, least: int, probe: Probe) -> None:
         f"{getattr(probe.specimen, place)}/rendered", accept=f"{MULTIPART}; type={JPEG}, {JPEG}"
     )
     require_offered(reply, "Rendering a whole study or series", 406)
-    parts = read_parts(reply)
+    # 206 says that some instances, such as documents, have no picture (§10.4.3.1).
+    parts = read_parts(reply, 200, 206)
     for part in parts:
         if part.media_type.startswith("image/"):
             decode(reply, part.media_type, part.body)
