@@ -16,6 +16,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
+from tests.crash import load
 from tests.crash.ledger import Fate, Ledger
 from tests.crash.load import Load, Source, associate
 from tests.harness.server import RunningServer, launch_server, list_children, run_cli, serve
@@ -67,13 +68,17 @@ def test_associations_beyond_the_limit_of_all_are_rejected(tmp_path: Path) -> No
             assert again.is_established
 
 
-def test_a_killed_process_loses_nothing_and_stops_nobody(tmp_path: Path) -> None:
+def test_a_killed_process_loses_nothing_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # associations that last: the kill meets each in the middle, with much that is not committed
+    monkeypatch.setattr(load, "STORES_AN_ASSOCIATION", 100_000)
     ledger = Ledger()
     server = launch_server(tmp_path, dimse_processes="2")
     try:
         (killed,) = list_children(server.process.pid)
-        load = Load(server, ledger, {name: Source(name, name) for name in SENDERS})
-        load.start()
+        senders = Load(server, ledger, {name: Source(name, name) for name in SENDERS})
+        senders.start()
         wait_for(lambda: count(ledger, Fate.ACKNOWLEDGED) >= 20, "the associations do not get on")
         assert min(read_associations(server)) >= 1
 
@@ -81,7 +86,7 @@ def test_a_killed_process_loses_nothing_and_stops_nobody(tmp_path: Path) -> None
         wait_for(lambda: count(ledger, Fate.CUT) >= 1, "nobody was cut off")
         before = count(ledger, Fate.ACKNOWLEDGED)
         wait_for(lambda: count(ledger, Fate.ACKNOWLEDGED) >= before + 10, "the others were stopped")
-        load.finish()
+        senders.finish()
 
         assert ledger.troubles == []
         acknowledged = [uid for uid, (_, _, must) in ledger.list_acceptable().items() if must]
