@@ -338,6 +338,7 @@ def _write_commit(
 ) -> StoredCommit:
     visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root)
     save_nodes(connection, owner.id, nodes)
+    repository.keep_nodes(nodes.new)
     made = Commit(
         tree=root,
         parents=(head.id.hex(),),

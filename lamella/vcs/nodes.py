@@ -199,6 +199,11 @@ EMPTY_ROOT: Final = compute_digest(encode_node(EMPTY_LEAF))
 """Digest of the empty map: one empty leaf. Readable everywhere without being stored."""
 
 
+def decode_own(encoded: bytes) -> Node:
+    """Return the node that `encode_node` has just made these bytes of: nothing is checked."""
+    return _DECODER.decode(encoded)
+
+
 class NodeReader(Protocol):
     """Where nodes are read."""
 
@@ -250,6 +255,7 @@ class MemoryNodes:
 
     def __init__(self, parent: NodeReader | None = None) -> None:
         self.new: dict[bytes, bytes] = {}
+        self._decoded: dict[bytes, Node] = {}
         self._parent = parent
         self._load = find_loader(parent)
 
@@ -272,9 +278,14 @@ class MemoryNodes:
         Raises:
             IntegrityError: Neither has it.
         """
-        if digest not in self.new and self._load is not None:
-            return self._load(digest)
-        return decode_node(self.read(digest))
+        node = self._decoded.get(digest)
+        if node is not None:
+            return node
+        encoded = self.new.get(digest)
+        if encoded is None:
+            return decode_node(self.read(digest)) if self._load is None else self._load(digest)
+        node = self._decoded[digest] = decode_own(encoded)
+        return node
 
     def write(self, encoded: bytes) -> bytes:
         """Keep an encoded node and return its digest."""
@@ -288,7 +299,7 @@ class _Compressors(threading.local):
 
     def __init__(self) -> None:
         # No checksum: the digest is one. The content size lets a reader allocate once.
-        self.compressor = zstandard.ZstdCompressor(level=3)
+        self.compressor = zstandard.ZstdCompressor(level=1)
         self.decompressor = zstandard.ZstdDecompressor()
 
 

@@ -141,18 +141,24 @@ class Tree:
     def __init__(self, nodes: NodeReader, root: bytes = EMPTY_ROOT) -> None:
         self.root = root
         self._nodes = nodes
+        self._found: dict[tuple[str, str], Subtree | None] = {}
         self._studies = Trie(nodes, STUDIES_LEVEL)
         self._series = Trie(nodes, SERIES_LEVEL)
         self._instances = Trie(nodes, INSTANCES_LEVEL)
 
     def find_study(self, study_uid: str) -> Subtree | None:
         """Return a study's node and summary, or None."""
-        return self._studies.get(self.root, study_uid)
+        if (study_uid, "") not in self._found:
+            self._found[study_uid, ""] = self._studies.get(self.root, study_uid)
+        return self._found[study_uid, ""]
 
     def find_series(self, study_uid: str, series_uid: str) -> Subtree | None:
         """Return a series' root and summary, or None."""
-        study = self.find_study(study_uid)
-        return None if study is None else self._series.get(study.root, series_uid)
+        if (study_uid, series_uid) not in self._found:
+            study = self.find_study(study_uid)
+            found = None if study is None else self._series.get(study.root, series_uid)
+            self._found[study_uid, series_uid] = found
+        return self._found[study_uid, series_uid]
 
     def entry(self, study_uid: str, series_uid: str, sop_uid: str) -> Entry | None:
         """Return an instance's entry, or None."""
