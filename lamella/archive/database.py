@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
 from lamella.archive.write_queue import WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
 
@@ -38,6 +39,8 @@ metadata = sa.MetaData()
 
 BUSY_TIMEOUT_MS = 120_000
 READERS = 4
+WRITER_CACHE_KIB = 48 << 10  # keys are digests: each instance lands on pages of its own
+READER_CACHE_KIB = 8 << 10
 
 
 class Database(ABC):
@@ -90,12 +93,13 @@ class SqliteDatabase(Database):
     dialect = "sqlite"
 
     def __init__(self, url: str) -> None:
-        self._write_engine = _sqlite_engine(url, "BEGIN IMMEDIATE")
-        self._read_engine = _sqlite_engine(url)
-        self._writer = WriteQueue(self._write_engine, _transact)
+        self._path = sa.engine.make_url(url).database or ""
+        self._write_engine = _sqlite_engine(url, "BEGIN IMMEDIATE", WRITER_CACHE_KIB)
+        self._read_engine = _sqlite_engine(url, None, READER_CACHE_KIB)
+        self._checkpointer = Checkpointer(self._path)
+        self._writer = WriteQueue(self._write_engine, _transact, self._checkpointer.follow)
         self._readers = ThreadPoolExecutor(READERS, "lamella-db-read")
         self._of_thread = threading.local()
-        self._path = sa.engine.make_url(url).database or ""
         self._sentry: sqlite3.Connection | None = None
 
     async def read(self, work: Work[T]) -> T:
@@ -117,6 +121,7 @@ class SqliteDatabase(Database):
 
     async def close(self) -> None:
         await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._checkpointer.close)
         self._readers.shutdown(wait=True)
         if self._sentry is not None:
             self._sentry.close()
@@ -236,10 +241,14 @@ def _lost_race(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
 
 
-def _sqlite_engine(url: str, begin: str | None = None) -> sa.Engine:
+def _sqlite_engine(url: str, begin: str | None, cache_kib: int) -> sa.Engine:
     engine = sa.create_engine(
         url,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+        connect_args={
+            "check_same_thread": False,
+            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "cached_statements": 512,
+        },
         hide_parameters=True,  # errors are logged; what was bound may be a patient
         poolclass=sa.pool.QueuePool,
         pool_size=READERS,
@@ -253,7 +262,8 @@ def _sqlite_engine(url: str, begin: str | None = None) -> sa.Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
-            "cache_size=-16384",
+            f"cache_size=-{cache_kib}",
+            f"wal_autocheckpoint={LIMIT_FRAMES}",
             "temp_store=MEMORY",
             "case_sensitive_like=ON",
         ):
