@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.archive.blocks import PAGE_BYTES, Block
@@ -24,6 +24,7 @@ INSTANCES = st.lists(st.tuples(st.lists(LENGTHS, max_size=3), st.booleans()), ma
 
 
 @given(instances=INSTANCES)
+@settings(deadline=None)
 def test_a_sealed_file_is_what_was_kept(instances: list[tuple[list[int], bool]]) -> None:
     with TemporaryDirectory() as folder:
         spool = Spool(Path(folder), Block(BLOCK_BYTES))
