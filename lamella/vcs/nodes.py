@@ -278,14 +278,12 @@ class MemoryNodes:
         Raises:
             IntegrityError: Neither has it.
         """
-        node = self._decoded.get(digest)
-        if node is not None:
-            return node
         encoded = self.new.get(digest)
         if encoded is None:
             return decode_node(self.read(digest)) if self._load is None else self._load(digest)
-        node = self._decoded[digest] = decode_own(encoded)
-        return node
+        if digest not in self._decoded:
+            self._decoded[digest] = decode_own(encoded)
+        return self._decoded[digest]
 
     def write(self, encoded: bytes) -> bytes:
         """Keep an encoded node and return its digest."""
