@@ -278,9 +278,11 @@ class MemoryNodes:
         Raises:
             IntegrityError: Neither has it.
         """
-        encoded = self.new.get(digest)
-        if encoded is None:
-            return decode_node(self.read(digest)) if self._load is None else self._load(digest)
+        if digest not in self.new and self._load is not None:
+            return self._load(digest)
+        encoded = self.read(digest)
+        if digest not in self.new:
+            return decode_node(encoded)
         if digest not in self._decoded:
             self._decoded[digest] = decode_own(encoded)
         return self._decoded[digest]
