@@ -74,7 +74,7 @@ def test_length_and_frame_count_decide():
         (EXPLICIT, MPEG4, None),
         (EXPLICIT, IMPLICIT, Answer.REWRITTEN),
         (J2K, J2K, Answer.STORED),
-        (J2K, JPEG_LS, None),
+        (J2K, JPEG_LS, Answer.TRANSCODED),
         (IMPLICIT, IMPLICIT, None),
         (BIG, EXPLICIT, None),
     ],
