@@ -277,10 +277,14 @@ def _clean(text: str) -> str:
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>DICOMweb conformance of {url}</title>
 <style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; }}
+body {{ font: 15px/1.45 system-ui, sans-serif; }}
+body {{ margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; }}
 td, th {{ border-bottom: 1px solid #ddd; padding: .3rem .5rem; text-align: left; }}
 td {{ vertical-align: top; }}
+td:nth-child(1), td:nth-child(2) {{ width: 5rem; }}
+td:nth-child(3) {{ width: 17rem; overflow-wrap: anywhere; }}
+td:nth-child(5) {{ width: 11rem; }}
 pre {{ background: #f6f6f6; margin: .3rem 0; padding: .4rem; }}
 pre {{ white-space: pre-wrap; word-break: break-all; }}
 .passed td:first-child {{ color: #16794c; }}

@@ -14,6 +14,8 @@ from lamella.settings import Settings
 if TYPE_CHECKING:
     from lamella.conformance.campaign import Record
 
+_REPORTS = (("json", "JSON"), ("junit", "JUnit XML"), ("html", "HTML"), ("md", "Markdown"))
+
 
 def add_commands(family: Family) -> None:
     """Add the command."""
@@ -27,6 +29,40 @@ def add_commands(family: Family) -> None:
         ),
     )
     parser.add_argument("url", metavar="URL", help="DICOMweb root, as http://host/dicom-web")
+    _add_choices(parser)
+    _add_reports(parser)
+
+
+def run_conformance(arguments: argparse.Namespace, _settings: Settings) -> int:
+    """Examine a server; print a table; write reports."""
+    from lamella.conformance import reports
+    from lamella.conformance.catalogue import list_checks
+
+    checks = list_checks(arguments.only)
+    if not checks:
+        raise UsageError(f"No check fits {' or '.join(arguments.only)}; --list shows them all.")
+    if arguments.list:
+        reports.print_checks(checks)
+        return 0
+    paths = _list_reports(arguments)
+    record = _examine(arguments)
+    reports.print_record(record, verbose=arguments.verbose)
+    for kind, path in paths.items():
+        path.write_text(reports.WRITERS[kind](record), encoding="utf-8")
+    return 0 if record.is_conformant else 1
+
+
+def _list_reports(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return which reports go where; refuse before the run what cannot be written after it."""
+    asked = {kind: getattr(arguments, kind) for kind, _ in _REPORTS}
+    paths = {kind: path for kind, path in asked.items() if path is not None}
+    for path in paths.values():
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"{path} is no file that can be written.")
+    return paths
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         action="append",
@@ -45,37 +81,15 @@ def add_commands(family: Family) -> None:
     )
     parser.add_argument("--uri-service", metavar="URL", help="WADO-URI service (URL/wado)")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="(60)")
-    for kind, text in (
-        ("json", "JSON"),
-        ("junit", "JUnit XML"),
-        ("html", "HTML"),
-        ("md", "Markdown"),
-    ):
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    for kind, text in _REPORTS:
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"write {text}")
     parser.add_argument("--list", action="store_true", help="list the checks, ask no server")
     parser.add_argument(
         "--verbose", action="store_true", help="show every check, not failures alone"
     )
-
-
-def run_conformance(arguments: argparse.Namespace, _settings: Settings) -> int:
-    """Examine a server; print a table; write reports."""
-    from lamella.conformance import reports
-    from lamella.conformance.catalogue import list_checks
-
-    checks = list_checks(arguments.only)
-    if not checks:
-        raise UsageError(f"No check fits {' or '.join(arguments.only)}; --list shows them all.")
-    if arguments.list:
-        reports.print_checks(checks)
-        return 0
-    record = _examine(arguments)
-    reports.print_record(record, verbose=arguments.verbose)
-    for kind in ("json", "junit", "html", "md"):
-        path = getattr(arguments, kind)
-        if path is not None:
-            path.write_text(reports.WRITERS[kind](record), encoding="utf-8")
-    return 0 if record.is_conformant else 1
 
 
 def _examine(arguments: argparse.Namespace) -> Record:

@@ -88,7 +88,7 @@ def _head_unknown(probe: Probe) -> None:
 
 
 def _is_405(method: str, probe: Probe) -> None:
-    path = f"{probe.specimen.path}/metadata"
+    path = f"{probe.sample('ct1').path}/metadata"  # of its own: who knows what a PUT does
     reply = probe.send(method, path, headers={"Content-Type": DICOM_JSON}, body=b"[]")
     expect_status(reply, 405, 404, 501)
     if reply.status == 405:
@@ -109,7 +109,8 @@ for _method in ("PUT", "PATCH"):
 
 @GROUP.practice("405", "a method that a resource has not is 405", "RFC 9110 §15.5.6", 27)
 def _method_not_allowed(probe: Probe) -> None:
-    reply = probe.send("PUT", "/studies", headers={"Content-Type": DICOM_JSON}, body=b"[]")
+    path = f"{probe.sample('ct1').study_path}/instances"
+    reply = probe.send("PUT", path, headers={"Content-Type": DICOM_JSON}, body=b"[]")
     expect_status(reply, 405)
 
 

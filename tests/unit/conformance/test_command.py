@@ -47,6 +47,7 @@ def test_header_goes_out_with_every_request():
         ["ftp://host/x"],
         ["http://127.0.0.1:9/", "--header", "nonsense"],
         ["http://127.0.0.1:9/", "--only", "nosuchcheck"],
+        ["http://127.0.0.1:9/", "--json", "/no/such/folder/report.json"],
     ],
 )
 def test_wrong_usage_exits_2(arguments, capsys):
