@@ -59,6 +59,12 @@ def _animate(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
     return {}, render_movie(fields, payloads)
 
 
+def _plot(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
+    from lamella.imaging.rendering.waveforms import render_waveform
+
+    return {}, render_waveform(fields, payloads)
+
+
 def _encode(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
     from lamella.imaging.encoders import encode_frame
 
@@ -72,6 +78,7 @@ TASKS: dict[str, Task] = {
     "encode": _encode,
     "render": _render,
     "animate": _animate,
+    "plot": _plot,
 }
 
 

@@ -41,7 +41,7 @@ from lamella.wado.subjects import Category, Kind, classify
 
 PLANNED_AT_A_TIME = 200
 FRAMES_AHEAD = 3
-Part = tuple[str, str, bytes]  # media type, URL, body
+Part = tuple[str, str, bytes]  # Content-Type, URL, body
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,12 @@ class Plan:
     kind: Kind
     media_type: str
     frame_numbers: Sequence[int] | None = None
+
+    @property
+    def content_type(self) -> str:
+        """The media type, with the charset of text that is written here."""
+        is_written = self.kind.category is Category.REPORT
+        return f"{self.media_type}; charset=utf-8" if is_written else self.media_type
 
 
 async def answer_rendered(
@@ -85,13 +91,13 @@ async def answer_rendered(
     if pinned.is_fresh(headers):
         return Answer(304, headers)
     if not is_multipart:
-        headers.append(("content-type", plans[0].media_type))
+        headers.append(("content-type", plans[0].content_type))
         subject = Subject(pinned, plans[0].instance)
-        return Answer(200, headers, await _make_whole(subject, plans[0], options))
+        return Answer(200, headers, await make_whole(subject, plans[0], options))
     parts = _make_parts(_list_parts(pinned, plans, options))
     first = await anext(parts)  # what fails at once should have a status of its own
     boundary = new_boundary()
-    headers.append(("content-type", multipart_content_type(boundary, first[0])))
+    headers.append(("content-type", multipart_content_type(boundary, plans[0].media_type)))
     status = 200 if len(plans) == len(selected) else 206
     return Answer(status, headers, _write_parts(first, parts, boundary))
 
@@ -153,8 +159,14 @@ def _choose_part(accept: Sequence[MediaRange], kind: Kind) -> str | None:
         return None
 
 
-async def _make_whole(subject: Subject, plan: Plan, options: RenderOptions) -> bytes:
-    """Return one body: a document, a movie of the frames, or the frame that stands for them."""
+async def make_whole(subject: Subject, plan: Plan, options: RenderOptions) -> bytes:
+    """Return one body: a document, a movie of the frames, or the frame that stands for them.
+
+    Raises:
+        InvalidRequest: The options do not fit the image.
+        NotAcceptable: It cannot be made.
+        IntegrityError: The instance is broken.
+    """
     kind, numbers = plan.kind, plan.frame_numbers
     if kind.category is not Category.IMAGE:
         return await make_document(subject, kind, plan.media_type)
@@ -183,7 +195,7 @@ def _list_parts(
 
 
 async def _make_part(subject: Subject, plan: Plan, options: RenderOptions, url: str) -> Part:
-    return plan.media_type, url, await _make_whole(subject, plan, options)
+    return plan.content_type, url, await make_whole(subject, plan, options)
 
 
 async def _make_parts(makers: Iterator[Awaitable[Part]]) -> AsyncGenerator[Part]:
@@ -205,11 +217,11 @@ async def _make_parts(makers: Iterator[Awaitable[Part]]) -> AsyncGenerator[Part]
 async def _write_parts(
     first: Part, parts: AsyncGenerator[Part], boundary: str
 ) -> AsyncIterator[bytes]:
-    media_type, url, data = first
-    yield part_header(boundary, media_type, url, len(data), is_first=True)
+    content_type, url, data = first
+    yield part_header(boundary, content_type, url, len(data), is_first=True)
     yield data
     async with aclosing(parts):
-        async for media_type, url, data in parts:
-            yield part_header(boundary, media_type, url, len(data))
+        async for content_type, url, data in parts:
+            yield part_header(boundary, content_type, url, len(data))
             yield data
     yield closing(boundary)

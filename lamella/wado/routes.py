@@ -14,6 +14,7 @@ from lamella.wado.instances import answer_instances
 from lamella.wado.metadata import answer_metadata
 from lamella.wado.rendered_routes import ROUTES as RENDERED_ROUTES
 from lamella.wado.targets import FRAMES, INSTANCE, READ, SERIES, STUDY, list_paths, select_target
+from lamella.wado.uri import ROUTES as URI_ROUTES
 
 
 @route(list_paths(STUDY, SERIES, INSTANCE), http_method=READ, name="retrieve-instances")
@@ -59,4 +60,5 @@ ROUTES = (
     retrieve_frames,
     retrieve_bulk_data,
     *RENDERED_ROUTES,
+    *URI_ROUTES,
 )

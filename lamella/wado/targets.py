@@ -36,13 +36,25 @@ async def select_target(request: Request[Any, Any, Any]) -> tuple[Pinned, list[S
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `pin_and_read`.
     """
     names = request.path_params
+    uids = names["study"], names.get("series"), names.get("instance")
+    return await select_named(request, *uids)
+
+
+async def select_named(
+    request: Request[Any, Any, Any], study: str, series: str | None, instance: str | None
+) -> tuple[Pinned, list[Selected]]:
+    """Return the pinned request and the instances of a study or series, or the one instance.
+
+    Raises:
+        ResourceNotFound: There are none at this revision.
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: As `pin_and_read`.
+    """
     repository = services_of(request).repository
-    study, series, instance = names["study"], names.get("series"), names.get("instance")
-    if instance is not None:
+    if series is not None and instance is not None:
         pinned = await pin(request)
         try:
             tree = repository.recall_tree(pinned.view.root)
-            return pinned, [pick_instance(tree, study, names["series"], instance)]
+            return pinned, [pick_instance(tree, study, series, instance)]
         except NotCached:
             pass  # the database has it
     return await pin_and_read(

@@ -10,5 +10,7 @@ viewport     crop, flip, scale
 annotation   text burnt in
 pictures     JPEG, PNG, GIF, WebP and JPEG 2000
 movies       animated GIF, WebP and MP4
+reports      structured reports as HTML and text
+waveforms    waveforms as SVG
 renderer     all of it, in a worker
 """
