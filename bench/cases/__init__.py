@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bench.cases import dimse, frames, metadata, search, store
+from bench.cases import dimse, frames, metadata, rendered, search, store
 from bench.measure import Case
 
 CASES: tuple[Case, ...] = (
     *search.CASES,
     *metadata.CASES,
     *frames.CASES,
+    *rendered.CASES,
     *store.CASES,
     *dimse.CASES,
 )
@@ -17,6 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "search": ("tiny", "series"),
     "metadata": ("tiny", "series"),
     "frames": ("series", "multiframe"),
+    "rendered": ("series",),
     "store": ("tiny",),
     "dimse": ("tiny",),
 }
