@@ -132,7 +132,7 @@ def wait_for_log(server: RunningServer, message: str) -> None:
     """Return once the server has logged something."""
     pause = threading.Event()
     for _ in range(WAIT_S * 20):
-        if any(f'"message": "{message}"' in line for line in server.errors):
+        if any(f'"message":"{message}"' in line for line in server.errors):
             return
         pause.wait(0.05)
     raise AssertionError(f"the server does not log {message!r}")
