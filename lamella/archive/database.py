@@ -39,8 +39,8 @@ metadata = sa.MetaData()
 
 BUSY_TIMEOUT_MS = 120_000
 READERS = 4
-WRITER_CACHE_KIB = 48 << 10  # keys are digests: each instance lands on pages of its own
-READER_CACHE_KIB = 8 << 10
+WRITER_CACHE_KIB = 24 << 10  # keys are digests: each instance lands on pages of its own
+READER_CACHE_KIB = 2 << 10
 
 
 class Database(ABC):

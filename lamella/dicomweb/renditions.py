@@ -18,7 +18,7 @@ from lamella.vcs.cache import LeastRecent
 
 FORMAT = 1  # change it when the same thing is made differently from now on
 FOLDER = f"renditions-{FORMAT}"
-MEMORY_BYTES = 32 << 20
+MEMORY_BYTES = 8 << 20
 _LONGEST_IN_MEMORY = 1 << 20
 _MOST_WRITES = 8
 

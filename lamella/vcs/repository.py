@@ -33,11 +33,11 @@ from lamella.vcs.tree import Tree
 if TYPE_CHECKING:
     from lamella.vcs.selection import Selected
 
-NODE_CACHE_BYTES = 16 << 20
+NODE_CACHE_BYTES = 12 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 64
-SELECTED_INSTANCES = 5_000  # of about 1.5 KB each
-ROW_CACHE_BYTES = 16 << 20
+SELECTED_INSTANCES = 2_000  # of about 1.5 KB each
+ROW_CACHE_BYTES = 8 << 20
 COUNT_CACHE_ENTRIES = 8192
 
 
