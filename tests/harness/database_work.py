@@ -17,7 +17,8 @@ class DatabaseWork:
     """Work of all connections that were opened while `watch_database` watched.
 
     Attributes:
-        statements: Runs of statements, by verb and first table (`INSERT node`).
+        statements: Runs of statements, by verb and first table (`INSERT node`); not the PRAGMAs
+            that a new connection begins with, for whether one is opened depends on timing.
         steps: Turns of SQLite's loops: about one a row or index entry that is looked at.
     """
 
@@ -37,6 +38,8 @@ class DatabaseWork:
 
     def _note_statement(self, sql: str) -> None:
         verb = sql.split(None, 1)[0].upper()
+        if verb == "PRAGMA":
+            return
         table = _TABLE.search(sql)
         self.statements[f"{verb} {table[1]}" if table else verb] += 1
 
