@@ -56,16 +56,16 @@ async def answer_bulk_data(pinned: Pinned, instance: Selected, path: str) -> Ans
         headers.append(("content-type", multipart_content_type(boundary, OCTET_STREAM)))
         url = pinned.url(*instance.path, "bulkdata", *path.split("/"))
         opening = part_header(boundary, OCTET_STREAM, url, size, is_first=True)
-        return Answer(200, headers, _surround(opening, _read(value), closing(boundary)))
+        return Answer(200, headers, _surround(opening, read_value(value), closing(boundary)))
     asked = pinned.request.headers
     part = parse_range(
         asked.get("range"), size, if_range=asked.get("if-range"), etag=dict(headers)["etag"]
     )
     headers += [("content-type", OCTET_STREAM), ("accept-ranges", "bytes")]
     if part is None:
-        return Answer(200, headers, _read(value), size)
+        return Answer(200, headers, read_value(value), size)
     headers.append(("content-range", part.describe(size)))
-    return Answer(206, headers, _read(value, part), part.stop - part.start)
+    return Answer(206, headers, read_value(value, part), part.stop - part.start)
 
 
 async def _surround(
@@ -77,7 +77,7 @@ async def _surround(
     yield ending
 
 
-async def _read(value: ValueLocation, part: ByteRange | None = None) -> AsyncIterator[bytes]:
+async def read_value(value: ValueLocation, part: ByteRange | None = None) -> AsyncIterator[bytes]:
     """Yield a value in little endian order; words are never cut while they are swapped."""
     part = part or ByteRange(0, value.length_bytes)
     first = part.start - part.start % value.word_bytes

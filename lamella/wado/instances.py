@@ -77,7 +77,7 @@ async def answer_instances(
     headers = pinned.headers(str(accepted))
     if pinned.is_fresh(headers):
         return Answer(304, headers)
-    plans = await _plan_all(pinned, selected, accepted)
+    plans = await plan_instances(pinned, selected, accepted)
     if not plans:
         raise NotAcceptable("No instance can be given in any of the transfer syntaxes asked for.")
     if single_item and not plans[0].is_multipart:
@@ -96,9 +96,14 @@ async def _answer_single(pinned: Pinned, plan: Plan, headers: list[tuple[str, st
     return Answer(200, [*headers, ("content-type", kind)], outgoing.chunks, outgoing.length_bytes)
 
 
-async def _plan_all(
+async def plan_instances(
     pinned: Pinned, selected: Sequence[Selected], accepted: Sequence[InstanceAnswer]
 ) -> list[Plan]:
+    """Return how instances go out, without those that can go out in no form that is accepted.
+
+    Args:
+        accepted: Ways in which the client takes instances, most wanted first.
+    """
     plans: list[Plan] = []
     for batch in split_batches(selected, PLANNED_AT_A_TIME):
         unclear = [one for one in batch if not _is_clear(one, accepted[0])]

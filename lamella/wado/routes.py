@@ -8,7 +8,9 @@ from litestar import Request, route
 from litestar.types import ASGIApp
 
 from lamella.dicomweb.pinned import pin
+from lamella.wado.archives import answer_archive, wants_archive
 from lamella.wado.bulk import answer_bulk_data
+from lamella.wado.bulk_resources import ROUTES as BULK_ROUTES
 from lamella.wado.frames import answer_frames
 from lamella.wado.instances import answer_instances
 from lamella.wado.metadata import answer_metadata
@@ -21,6 +23,8 @@ from lamella.wado.uri import ROUTES as URI_ROUTES
 async def retrieve_instances(request: Request[Any, Any, Any]) -> ASGIApp:
     """Retrieve the instances of a study or series, or one instance."""
     pinned, selected = await select_target(request)
+    if wants_archive(pinned.accept):
+        return await answer_archive(pinned, selected)
     single_item = "instance" in request.path_params
     return await answer_instances(pinned, selected, single_item=single_item)
 
@@ -59,6 +63,7 @@ ROUTES = (
     retrieve_metadata,
     retrieve_frames,
     retrieve_bulk_data,
+    *BULK_ROUTES,
     *RENDERED_ROUTES,
     *URI_ROUTES,
 )
