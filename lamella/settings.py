@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 from lamella.errors import InvalidRequest
@@ -18,6 +19,9 @@ from lamella.errors import InvalidRequest
 CONFIG_FILE = "lamella.toml"
 MOST = {"workers": 256, "dimse_processes": 64, "dimse_associations": 10_000}
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
+
+_ORIGIN = re.compile(r"https?://[^/?#\s,]+/?")
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Settings:
     auth: str = "none"
     public_url: str = ""
     trusted_proxies: str = "127.0.0.1,::1"
+    cors_origins: str = "local"
     insecure: bool = False
     calling_aets: str = ""
     log_level: str = "info"
@@ -83,10 +88,15 @@ class Settings:
         """Calling AE titles that may associate; empty means any."""
         return frozenset(title.strip() for title in self.calling_aets.split(",") if title.strip())
 
+    def trusts_proxy(self, host: str) -> bool:
+        """Tell whether a peer's `X-Forwarded-*` and `Forwarded` headers are believed."""
+        return _lies_within(host, self.trusted_proxies)
+
     @property
-    def trusted_proxy_hosts(self) -> frozenset[str]:
-        """Peers whose `X-Forwarded-*` headers are believed."""
-        return frozenset(host.strip() for host in self.trusted_proxies.split(",") if host.strip())
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins whose pages may read answers; `local` and `*` stand for many."""
+        names = frozenset(name.strip() for name in self.cors_origins.split(",") if name.strip())
+        return names - {"off"}
 
     def check_exposure(self) -> None:
         """Refuse to open a door to the network that nothing guards.
@@ -178,6 +188,13 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     if not AE_TITLE.fullmatch(settings.aet) or not settings.aet.strip():
         raise InvalidRequest("LAMELLA_AET must be 1 to 16 characters without a backslash.")
     parse_address(settings.http, "LAMELLA_HTTP")
+    _parse_networks(settings.trusted_proxies)
+    for origin in settings.allowed_origins - {"local", "*"}:
+        if not _ORIGIN.fullmatch(origin):
+            raise InvalidRequest(
+                "LAMELLA_CORS_ORIGINS must be off, local, * or origins such as "
+                f"https://viewer.example.org, not {origin!r}."
+            )
     if settings.dimse.lower() != "off":
         parse_address(settings.dimse, "LAMELLA_DIMSE")
     return settings
@@ -191,6 +208,28 @@ def _convert(name: str, value: str) -> object:
     if name == "insecure":
         return value.strip().lower() in ("1", "true", "yes", "on")
     return value
+
+
+@lru_cache(maxsize=8)
+def _parse_networks(text: str) -> tuple[frozenset[str], tuple[_Network, ...]]:
+    """Return the hosts and the networks of a list."""
+    members = [member.strip() for member in text.split(",") if member.strip()]
+    try:
+        networks = tuple(ipaddress.ip_network(one) for one in members if "/" in one)
+    except ValueError as error:
+        raise InvalidRequest(f"LAMELLA_TRUSTED_PROXIES: {error}.") from error
+    return frozenset(one for one in members if "/" not in one), networks
+
+
+def _lies_within(host: str, text: str) -> bool:
+    hosts, networks = _parse_networks(text)
+    if host in hosts or not networks:
+        return host in hosts
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
 
 
 def _parse_count(name: str, value: str) -> int:

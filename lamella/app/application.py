@@ -13,7 +13,9 @@ from lamella.dicomweb.services import Services
 from lamella.qido import routes as qido_routes
 from lamella.stow import routes as stow_routes
 from lamella.wado import routes as wado_routes
-from lamella.web import api, health
+from lamella.web import api, capabilities, health
+from lamella.web.methods import Methods
+from lamella.web.origins import Origins
 from lamella.web.patience import STALL_S, Patience
 from lamella.web.watching import RequestWatch
 
@@ -30,6 +32,7 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
             *qido_routes.ROUTES,
             *wado_routes.ROUTES,
             *stow_routes.ROUTES,
+            *capabilities.ROUTES,
             api.ROUTER,
             *health.ROUTES,
         ],
@@ -43,4 +46,6 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         logging_config=None,
         request_max_body_size=1 << 20,
     )
-    return RequestWatch(Patience(app, stall_s))
+    doors: ASGIApp = Patience(Methods(app), stall_s)
+    origins = services.settings.allowed_origins
+    return RequestWatch(Origins(doors, origins) if origins else doors)

@@ -27,6 +27,7 @@ _SERVER_FLAGS = (
     ("auth", "KIND", "none, token or oidc (none)"),
     ("public_url", "URL", "base of every absolute URL that is emitted"),
     ("trusted_proxies", "HOSTS", "peers whose X-Forwarded-* headers are believed"),
+    ("cors_origins", "ORIGINS", "whose pages may read answers: off, local, * or a list (local)"),
     ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
     ("s3_endpoint_url", "URL", "of an S3-compatible store"),
     ("redis_url", "URL", "Redis for jobs"),

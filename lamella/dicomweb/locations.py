@@ -16,7 +16,14 @@ from lamella.settings import Address
 
 _SAFE = "~@:!$&'()*+,;="  # besides letters, digits and -._~: RFC 3986 §3.3 (pchar)
 _TELLING = frozenset(
-    {b"host", b"forwarded", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"}
+    {
+        b"host",
+        b"forwarded",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+    }
 )
 _LONGEST_KNOWN = 500  # letters of headers; what is longer is not worth the memory
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=]*")
@@ -39,7 +46,11 @@ def join_path(*segments: str) -> str:
 def base_url(request: Request[Any, Any, Any]) -> str:
     """Return scheme, host and path prefix of every absolute URL, without a slash at its end.
 
-    `LAMELLA_PUBLIC_URL` wins; else what a trusted proxy says in `X-Forwarded-*`; else `Host`.
+    `LAMELLA_PUBLIC_URL` wins; else what a trusted proxy says in `X-Forwarded-*`, else in
+    `Forwarded`; else `Host`.
+
+    Source:
+        RFC 7239 §4 (Forwarded).
     """
     settings, scope = services_of(request).settings, request.scope
     if settings.public_url:
@@ -53,7 +64,7 @@ def base_url(request: Request[Any, Any, Any]) -> str:
         scope.get("scheme", "http"),
         client[0] if client else None,
         (server[0], server[1]) if server else None,
-        settings.trusted_proxy_hosts,
+        client is not None and settings.trusts_proxy(client[0]),
         settings.http,
     )
 
@@ -78,16 +89,17 @@ def _build_base(
     scheme: str,
     client: str | None,
     server: tuple[str, int | None] | None,
-    trusted_proxies: frozenset[str],
+    is_proxy: bool,
     http: str,
 ) -> str:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(told)}
     arrival = _Arrival(headers, client, server)
     host = headers.get("host", "")
     prefix = ""
-    if client is not None and client in trusted_proxies:
-        scheme = _first(headers.get("x-forwarded-proto")) or scheme
-        host = _first(headers.get("x-forwarded-host")) or host
+    if is_proxy:
+        told_by = _read_forwarded(headers.get("forwarded", ""))
+        scheme = _first(headers.get("x-forwarded-proto")) or told_by.get("proto") or scheme
+        host = _name_forwarded_host(headers) or told_by.get("host") or host
         prefix = _first(headers.get("x-forwarded-prefix")).rstrip("/")
     if not _is_host(host):
         host = _name_listener(arrival) or http
@@ -101,6 +113,20 @@ def _build_base(
 
 
 _recall_base = lru_cache(maxsize=256)(_build_base)
+
+
+def _name_forwarded_host(headers: Mapping[str, str]) -> str:
+    host = _first(headers.get("x-forwarded-host"))
+    port = _first(headers.get("x-forwarded-port"))
+    if not host or _has_port(host) or not port.isdigit() or port in ("80", "443"):
+        return host
+    return f"{host}:{port}"
+
+
+def _read_forwarded(text: str) -> dict[str, str]:
+    """Return the parameters of the first proxy, the one that the client spoke to."""
+    pairs = (pair.partition("=") for pair in text.split(",")[0].split(";"))
+    return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
 
 
 def _first(value: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import sqlalchemy as sa
-from litestar import Request, Router, delete, get, post, route
+from litestar import Request, Router, delete, post, route
 from litestar.params import Parameter
 from litestar.types import ASGIApp
 
@@ -40,6 +40,7 @@ from lamella.vcs.view import View, find_instance, pin_view, read_view
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
+READ: Any = ["GET", "HEAD"]
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 10_000
@@ -60,7 +61,7 @@ class NewRef(msgspec.Struct, forbid_unknown_fields=True):
     revision: str | None = None
 
 
-@get("/datasets", name="list-datasets")
+@route("/datasets", http_method=READ, name="list-datasets")
 async def get_datasets(request: AnyRequest) -> list[Json]:
     """List all datasets."""
     rows = await _database(request).read(list_datasets)
@@ -76,19 +77,19 @@ async def post_dataset(request: AnyRequest, data: NewDataset) -> Json:
     return _describe_dataset(row)
 
 
-@get("/datasets/{dataset:str}", name="show-dataset")
+@route("/datasets/{dataset:str}", http_method=READ, name="show-dataset")
 async def get_dataset(request: AnyRequest, dataset: str) -> Json:
     """Show one dataset."""
     return _describe_dataset(await _database(request).read(lambda c: find_dataset(c, dataset)))
 
 
-@get("/datasets/{dataset:str}/branches", name="list-branches")
+@route("/datasets/{dataset:str}/branches", http_method=READ, name="list-branches")
 async def get_branches(request: AnyRequest, dataset: str) -> list[Json]:
     """List the branches of a dataset."""
     return await _list_refs(request, dataset, BRANCH)
 
 
-@get("/datasets/{dataset:str}/tags", name="list-tags")
+@route("/datasets/{dataset:str}/tags", http_method=READ, name="list-tags")
 async def get_tags(request: AnyRequest, dataset: str) -> list[Json]:
     """List the tags of a dataset."""
     return await _list_refs(request, dataset, TAG)
@@ -118,7 +119,7 @@ async def delete_tag(request: AnyRequest, dataset: str, name: str) -> None:
     await _delete_ref(request, dataset, TAG, name)
 
 
-@get("/datasets/{dataset:str}/commits", name="list-commits")
+@route("/datasets/{dataset:str}/commits", http_method=READ, name="list-commits")
 async def get_commits(
     request: AnyRequest,
     dataset: str,
@@ -137,7 +138,7 @@ async def get_commits(
     return await _database(request).read(read)
 
 
-@get("/datasets/{dataset:str}/commits/{revision:str}", name="show-commit")
+@route("/datasets/{dataset:str}/commits/{revision:str}", http_method=READ, name="show-commit")
 async def get_commit(request: AnyRequest, dataset: str, revision: str) -> Json:
     """Show one commit."""
 
@@ -149,7 +150,7 @@ async def get_commit(request: AnyRequest, dataset: str, revision: str) -> Json:
     return await _database(request).read(read)
 
 
-@get("/datasets/{dataset:str}/diff", name="diff")
+@route("/datasets/{dataset:str}/diff", http_method=READ, name="diff")
 async def get_diff(
     request: AnyRequest,
     dataset: str,
@@ -163,7 +164,7 @@ async def get_diff(
     return await describe_differences(repository, old, new)
 
 
-@get("/datasets/{dataset:str}/conflicts", name="list-conflicts")
+@route("/datasets/{dataset:str}/conflicts", http_method=READ, name="list-conflicts")
 async def get_conflicts(request: AnyRequest, dataset: str) -> list[Json]:
     """List instances that wait for a person to decide."""
 
@@ -175,7 +176,7 @@ async def get_conflicts(request: AnyRequest, dataset: str) -> list[Json]:
 
 @route(
     "/datasets/{dataset:str}/instances/{instance:str}/file",
-    http_method=["GET", "HEAD"],
+    http_method=READ,
     name="original-file",
 )
 async def get_file(

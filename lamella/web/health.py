@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from litestar import MediaType, Request, get
+from litestar import MediaType, Request, route
 from litestar.response import Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -21,15 +21,16 @@ from lamella.errors import LamellaError
 from lamella.vcs.refs import list_datasets
 
 AnyRequest = Request[Any, Any, Any]
+READ: Any = ["GET", "HEAD"]
 
 
-@get("/healthz", name="liveness", sync_to_thread=False)
+@route("/healthz", http_method=READ, name="liveness", sync_to_thread=False)
 def get_liveness() -> dict[str, str]:
     """Say that the process answers."""
     return {"status": "ok", "version": __version__}
 
 
-@get("/readyz", name="readiness")
+@route("/readyz", http_method=READ, name="readiness")
 async def get_readiness(request: AnyRequest) -> Response[dict[str, str]]:
     """Say whether database, storage and queue would take work now."""
     archive = services_of(request).repository.archive
@@ -48,7 +49,7 @@ async def get_readiness(request: AnyRequest) -> Response[dict[str, str]]:
     )
 
 
-@get("/metrics", name="metrics", sync_to_thread=False)
+@route("/metrics", http_method=READ, name="metrics", sync_to_thread=False)
 def get_metrics(request: AnyRequest) -> Response[bytes]:
     """Give counters to Prometheus; those of all processes together."""
     registry = REGISTRY
@@ -58,7 +59,7 @@ def get_metrics(request: AnyRequest) -> Response[bytes]:
     return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
-@get("/", name="first-page", media_type=MediaType.HTML)
+@route("/", http_method=READ, name="first-page", media_type=MediaType.HTML)
 async def get_first_page(request: AnyRequest) -> str:
     """Show what is here and where its doors are."""
     rows = await services_of(request).repository.archive.database.read(list_datasets)
