@@ -284,7 +284,8 @@ for _name, _query, _section in (
     ("bad-iccprofile", "iccprofile=maybe", "§8.3.5.1.5"),
 ):
     GROUP.add(
-        Level.SHALL,
+        # A server need not know iccprofile (Table 10.4.1-5), and may then pass over it.
+        Level.SHOULD if _name == "bad-iccprofile" else Level.SHALL,
         _name,
         f"{_query} is refused",
         f"PS3.18 {_section}",
