@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lamella.cli.flags import Family
+from lamella.cli.progress import is_watched
 from lamella.cli.usage import UsageError
 from lamella.settings import Settings
 
 if TYPE_CHECKING:
-    from lamella.conformance.campaign import Record
+    from lamella.conformance.campaign import Record, Result
 
 _REPORTS = (("json", "JSON"), ("junit", "JUnit XML"), ("html", "HTML"), ("md", "Markdown"))
 
@@ -102,10 +104,19 @@ def _examine(arguments: argparse.Namespace) -> Record:
     client = Client(_read_headers(arguments.header), arguments.timeout)
     run = None if arguments.read_only else SampleSet()
     probe = Probe(_check_url(arguments.url), client, run, arguments.uri_service)
+    watch = _show if is_watched() else None
     try:
-        return run_campaign(probe, list_checks(arguments.only), keep=arguments.keep)
+        checks = list_checks(arguments.only)
+        return run_campaign(probe, checks, keep=arguments.keep, watch=watch)
     finally:
         client.close()
+        if watch is not None:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _show(result: Result) -> None:
+    sys.stderr.write(f"\r\x1b[K{result.check.id}")
+    sys.stderr.flush()
 
 
 def _check_url(url: str) -> str:
