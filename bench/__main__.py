@@ -11,7 +11,7 @@ from bench.cases import CASES, GROUPS
 from bench.measure import Figure
 from bench.report import write_comparison, write_lines, write_report
 from bench.run import Options, clear, run
-from bench.scale import FULL, measure_scale, size_by_commits
+from bench.scale import FULL, PARTS, measure_scale, size_by_commits
 from bench.trickle import measure_trickle
 
 _ARCHIVES = ("lamella", "orthanc")
@@ -44,6 +44,9 @@ def _build_parser() -> argparse.ArgumentParser:
     scale.add_argument("--commits", type=int, default=200, help="of 100 instances each (200)")
     scale.add_argument("--rounds", type=int, default=30, help="alternating rounds (30)")
     scale.add_argument("--folder", type=Path, help="keep data here and go on from it")
+    scale.add_argument(
+        "--part", action="append", choices=PARTS, help="measure only this, in a folder that is kept"
+    )
     scale.set_defaults(command=_scale)
     trickle = commands.add_parser("trickle", help="bytes that one-instance commits cost")
     trickle.add_argument("--stores", type=int, default=2000, help="how many (2000)")
@@ -114,7 +117,7 @@ def _scale(parsed: argparse.Namespace) -> int:
     folder = parsed.folder or Path(tempfile.gettempdir()) / "lamella-bench-scale"
     if parsed.folder is None and folder.exists():
         clear(folder)
-    lines = measure_scale(folder, sizes, parsed.rounds)
+    lines = measure_scale(folder, sizes, parsed.rounds, parsed.part or PARTS)
     print(f"report: {write_lines('scale.md', lines)}")
     if parsed.folder is None:
         clear(folder)

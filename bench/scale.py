@@ -26,6 +26,7 @@ from bench.workload import SEED, list_tiny_studies, make_tiny, make_uid
 
 PROBE = 5_000_000  # studies of probes are numbered from here
 PROGRESS_EVERY = 100
+PARTS = ("stores", "searches", "fsck")
 SEARCH_ROUNDS = 5
 SEARCH_SECONDS = 0.5
 MOST_RATIO = 1.2
@@ -59,19 +60,33 @@ def size_by_commits(commits: int) -> ScaleSizes:
 FULL = size_by_commits(10_000)
 
 
-def measure_scale(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
-    """Grow an installation and measure it; return the report's lines."""
-    report = asyncio.run(_grow_and_store(folder, sizes, rounds))
-    server = Lamella(folder)
+def measure_scale(
+    folder: Path, sizes: ScaleSizes, rounds: int, parts: Sequence[str] = PARTS
+) -> list[str]:
+    """Grow an installation and measure parts of it; return the report's lines."""
+    report = _tell(asyncio.run(_grow_and_store(folder, sizes, rounds if "stores" in parts else 0)))
+    if "searches" in parts:
+        report += _tell(_measure_server(Lamella(folder), folder, sizes, rounds))
+    if "fsck" in parts:
+        report += _tell(_measure_fsck(folder / "lamella"))
+    return _list_misses(report) + report
+
+
+def _tell(lines: list[str]) -> list[str]:
+    """Print lines as soon as they are there."""
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def _measure_server(server: Lamella, folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
     server.start()
     try:
-        report += _measure_searches(server, folder, sizes, min(rounds, SEARCH_ROUNDS))
+        report = _measure_searches(server, folder, sizes, min(rounds, SEARCH_ROUNDS))
         report += _measure_branches(server, rounds)
-        report += ["", f"Server: {_judge(read_peaks_mb(server.pid)[0], MOST_MB, '.0f')} MB VmHWM."]
+        peak_mb = read_peaks_mb(server.pid)[0]
     finally:
         server.stop()
-    report += _measure_fsck(server.folder)
-    return _list_misses(report) + report
+    return [*report, "", f"Server: {_judge(peak_mb, MOST_MB, '.0f')} MB VmHWM."]
 
 
 def _judge(value: float, most: float, form: str = ".2f") -> str:
@@ -132,7 +147,8 @@ async def _grow_and_store(folder: Path, sizes: ScaleSizes, rounds: int) -> list[
         await grow(large, sizes, folder / "commits.txt")
         report = ["## Rows", "", "| what | count |", "|---|---|"]
         report += [f"| {name} | {count:,} |" for name, count in (await large.count()).items()]
-        report += await _measure_stores(large, small, rounds, folder / "probes.txt")
+        if rounds:
+            report += await _measure_stores(large, small, rounds, folder / "probes.txt")
     finally:
         await large.close()
         await small.close()
