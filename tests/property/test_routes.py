@@ -1,0 +1,157 @@
+"""Requests of any kind to a real server: answered or refused in one way, never a 5xx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lamella.dicomweb.media_types import DICOM_JSON
+from tests.harness.samples import make_instance
+from tests.harness.server import serve
+from tests.harness.web import BOUNDARY, Reply, store
+
+CASES_SHORT, CASES_LONG = 400, 100_000
+RESOURCES = [
+    "", "/studies", "/series", "/instances", "/studies/{}", "/studies/{}/series", "/wado",
+    "/studies/{}/instances", "/studies/{}/metadata", "/studies/{}/rendered",
+    "/studies/{}/series/{}", "/studies/{}/series/{}/instances", "/studies/{}/series/{}/metadata",
+    "/studies/{}/series/{}/thumbnail", "/studies/{}/series/{}/instances/{}",
+    "/studies/{}/series/{}/instances/{}/metadata", "/studies/{}/series/{}/instances/{}/frames/{}",
+    "/studies/{}/series/{}/instances/{}/rendered",
+    "/studies/{}/series/{}/instances/{}/frames/{}/rendered",
+    "/studies/{}/series/{}/instances/{}/bulkdata/{}",
+]  # fmt: skip
+API = [
+    "/api/v1/datasets", "/api/v1/datasets/{}", "/api/v1/datasets/default/{}",
+    "/api/v1/datasets/default/commits/{}", "/api/v1/datasets/default/instances/{}/file",
+]  # fmt: skip
+ODD = st.text(max_size=12) | st.sampled_from(
+    ["", "..", ".", "%", "%zz", "%ff", "%00", "main~1", "main~99", "main@", "a/b", "-1", "0",
+     "1,1", "1,2", "9" * 70, "*", "?", "\\", '"', "🩻", "7FE00010", "00081140/1/00081155"]
+)  # fmt: skip
+KNOWN = st.sampled_from(["1.2.3", "1.2.3.1", "1.2.3.1.1", "1", "main", "default"])
+SEGMENTS = st.one_of(KNOWN, KNOWN, ODD.map(lambda text: quote(text, safe="")), st.just("%ff"))
+NAMES = st.sampled_from(
+    ["PatientName", "StudyDate", "StudyTime", "StudyInstanceUID", "ModalitiesInStudy", "00100020",
+     "RequestAttributesSequence.ScheduledProcedureStepID", "00400275.00400009", "00091001",
+     "00090010", "limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching",
+     "multiplevaluematching", "accept", "charset", "viewport", "window", "quality", "annotation",
+     "iccprofile", "revision", "before", "from", "to", "TimezoneOffsetFromUTC", "PixelData",
+     "requestType", "studyUID", "contentType", "frameNumber", "rows", "windowCenter"]
+)  # fmt: skip
+VALUES = ODD | st.sampled_from(
+    ["true", "false", "all", "20260101-", "-", "2026-01-01", "101112.5-", "+0100", "1.2.3,1.2.4",
+     "WADO", "Test^P*", '""', "1e400", "nan", "10,10", "0,0,10,10,-5,5", "40,400,linear", "64"]
+)  # fmt: skip
+QUERIES = st.lists(
+    st.tuples(NAMES | ODD, VALUES).map(lambda pair: "=".join(quote(text) for text in pair))
+    | st.sampled_from(["&", "=", "%ff=%ff", "PatientName=%E5%B1", "limit", "a=b=c", ";"]),
+    max_size=4,
+).map("&".join)
+ACCEPTS = st.lists(
+    st.sampled_from(
+        ["*/*", "application/", "dicom", "+json", "+xml", "multipart/related", "; type=", '"', "\\",
+         ",", ";", "image/jpeg", "text/html", "application/octet-stream", "application/zip",
+         ";q=0", ";q=", "transfer-syntax=*", "; transfer-syntax=1.2.840.10008.1.2.4.90", " ", "="]
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+MARK = f"--{BOUNDARY}".encode()
+BODIES = st.lists(
+    st.sampled_from(
+        [MARK, b"--", b"\r\n", b"\r\n\r\n", b"Content-Type: application/dicom", b"DICM", bytes(128),
+         b"Content-Type: application/dicom+json", b"[{}]", b'[{"00080018":{"vr":"UI"}}]', b"\n",
+         make_instance()[:700], b"Content-Location: x", b'{"name": "x"}', b"{", b"PK\x03\x04"]
+    ) | st.binary(max_size=20),
+    max_size=10,
+).map(b"".join)  # fmt: skip
+TYPES = st.sampled_from(
+    ["application/dicom", "application/zip", "application/json", "application/dicom+json", "x", "",
+     f'multipart/related; type="application/dicom"; boundary={BOUNDARY}',
+     f'multipart/related; type="application/dicom+json"; boundary="{BOUNDARY}"',
+     "multipart/related; boundary=", 'multipart/related; type="', "multipart/form-data"]
+)  # fmt: skip
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> str:
+    """Return a path with its query: of a resource, mostly."""
+    if draw(st.integers(0, 4)) == 0:
+        template = draw(st.sampled_from(API))
+    else:
+        root = draw(st.sampled_from(["/dicomweb/default/main"] * 3 + ["/dicomweb/{}", "/dicomweb"]))
+        template = root + draw(st.sampled_from(RESOURCES))
+    path = template.format(*(draw(SEGMENTS) for _ in range(template.count("{}"))))
+    query = draw(QUERIES)
+    return f"{path}?{query}" if query else path
+
+
+REQUESTS = st.one_of(
+    st.tuples(
+        st.sampled_from(["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT"]),
+        targets(),
+        st.fixed_dictionaries({"Accept": ACCEPTS}),
+        st.none(),
+    ),
+    st.tuples(
+        st.just("POST"), targets(), st.fixed_dictionaries({"Content-Type": TYPES}), BODIES
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(tmp_path_factory.mktemp("routes") / "data", dimse="off") as running:
+        assert store(running.root(), [make_instance()]).status == 200
+        yield urlsplit(running.http).netloc
+
+
+@settings(
+    max_examples=CASES_SHORT,
+    derandomize=True,  # the long form looks for new cases
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(request=REQUESTS)
+def test_no_request_makes_the_server_fail(
+    address: str, request: tuple[str, str, dict[str, str], bytes | None]
+) -> None:
+    check_answer(address, *request)
+
+
+@pytest.mark.soak
+@settings(max_examples=CASES_LONG, deadline=None, suppress_health_check=list(HealthCheck))
+@given(request=REQUESTS)
+def test_a_hundred_thousand_requests(
+    address: str, request: tuple[str, str, dict[str, str], bytes | None]
+) -> None:
+    check_answer(address, *request)
+
+
+def check_answer(
+    address: str, method: str, target: str, headers: dict[str, str], body: bytes | None
+) -> None:
+    """Send one request; what is refused is refused with a problem's title and detail.
+
+    A store that took nothing tells why of each instance instead (PS3.18 §10.5.3.2).
+    """
+    connection = HTTPConnection(address, timeout=60)
+    try:
+        connection.request(method, target, body=body, headers=headers)
+        answer = connection.getresponse()
+        reply = Reply(answer.status, dict(answer.getheaders()), answer.read())
+    finally:
+        connection.close()
+    assert reply.status < 500, (method, target, headers, body, reply.body)
+    is_store_answer = method == "POST" and reply.headers.get("content-type") == DICOM_JSON
+    if reply.status >= 400 and method != "HEAD" and not (is_store_answer and reply.status == 409):
+        problem = msgspec.json.decode(reply.body)
+        assert problem["title"], (method, target)
+        assert problem["detail"], (method, target)
+        assert problem["status"] == reply.status
