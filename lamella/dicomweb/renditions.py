@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +20,10 @@ from lamella.vcs.cache import LeastRecent
 FORMAT = 1  # change it when the same thing is made differently from now on
 FOLDER = f"renditions-{FORMAT}"
 MEMORY_BYTES = 8 << 20
+ANSWER_BYTES = 6 << 20  # for the most part the same bytes
 _LONGEST_IN_MEMORY = 1 << 20
 _MOST_WRITES = 8
+_ANSWER_OVERHEAD_BYTES = 1000
 
 
 class Shelf(Protocol):
@@ -43,6 +46,23 @@ def name_rendition(instance_key: bytes, kind: str, *details: Any) -> str:
     return hashlib.sha256(instance_key + facts).hexdigest()
 
 
+AnswerKey = tuple[bytes, str, bytes, str | None]
+"""Key of the instance, what of it is asked for, query, Accept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a request was answered with, so that the same one need not be understood again.
+
+    Attributes:
+        representation: What tells it from other answers to the same URL.
+    """
+
+    representation: str
+    content_type: str
+    body: bytes
+
+
 class Renditions:
     """Keeps things in memory and on a shelf, and has each made once at a time.
 
@@ -52,15 +72,32 @@ class Renditions:
     def __init__(self, shelf: Shelf | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
         self._shelf = shelf
         self._memory: LeastRecent[str, bytes] = LeastRecent(memory_bytes)
+        self._answers: LeastRecent[AnswerKey, Remembered] = LeastRecent(ANSWER_BYTES)
         self._running: dict[str, asyncio.Task[bytes]] = {}
         self._writing: set[asyncio.Task[None]] = set()
+
+    def recall_answer(self, key: AnswerKey) -> Remembered | None:
+        """Return what the same request was answered with, if that was not long ago."""
+        return self._answers.get(key)
+
+    def remember_answer(self, key: AnswerKey, answer: Remembered) -> None:
+        """Keep an answer in memory for whoever asks the same of the same content."""
+        if len(answer.body) <= _LONGEST_IN_MEMORY:
+            self._answers.put(key, answer, len(answer.body) + _ANSWER_OVERHEAD_BYTES)
 
     def recall(self, name: str) -> bytes | None:
         """Return a thing that is in memory, or None."""
         return self._memory.get(name)
 
-    async def get(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get(
+        self, name: str, make: Callable[[], Awaitable[bytes]], *, is_shelved: bool = True
+    ) -> bytes:
         """Return a thing; it is made if it is not kept and not being made.
+
+        Args:
+            name: From `name_rendition`.
+            make: Makes it.
+            is_shelved: Whether it is worth a file, because it costs more to make than to read.
 
         Raises:
             LamellaError: What `make` raises, to all that wait for it.
@@ -70,7 +107,7 @@ class Renditions:
             return found
         task = self._running.get(name)
         if task is None:
-            task = asyncio.create_task(self._find_or_make(name, make))
+            task = asyncio.create_task(self._find_or_make(name, make, is_shelved))
             self._running[name] = task
             task.add_done_callback(lambda done: self._forget(name, done))
         # One client that goes away must not take it from the others.
@@ -81,11 +118,16 @@ class Renditions:
         if not task.cancelled():
             task.exception()  # retrieved, or asyncio would complain of one nobody waits for
 
-    async def _find_or_make(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        data = None if self._shelf is None else await run_in_thread(self._shelf.read, name)
+    async def _find_or_make(
+        self, name: str, make: Callable[[], Awaitable[bytes]], is_shelved: bool
+    ) -> bytes:
+        data = None
+        if self._shelf is not None and is_shelved:
+            data = await run_in_thread(self._shelf.read, name)
         if data is None:
             data = await make()
-            self._keep(name, data)
+            if is_shelved:
+                self._keep(name, data)
         if len(data) <= _LONGEST_IN_MEMORY:
             self._memory.put(name, data, len(data))
         return data

@@ -191,7 +191,7 @@ async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
         ResourceNotFound: It has no pixel data.
         NotAcceptable: It has, but its frames cannot be told apart.
     """
-    known = await _read_known(pinned, instance)
+    known = await read_known(pinned, instance)
     document = known.document
     if known.table is not None:
         return FrameReader(pinned, instance, known.table, document, None)
@@ -277,7 +277,8 @@ async def _write_parts(
     yield closing(boundary)
 
 
-async def _read_known(pinned: Pinned, instance: Selected) -> Known:
+async def read_known(pinned: Pinned, instance: Selected) -> Known:
+    """Return the derived data of an instance, which are kept for those that ask for more of it."""
     cache = pinned.services.documents
     name = (pinned.view.dataset.id, instance.key)
     known = cache.get(name)

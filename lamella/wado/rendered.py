@@ -28,12 +28,12 @@ from lamella.dicomweb.multipart_writer import (
     part_header,
 )
 from lamella.dicomweb.pinned import Pinned
-from lamella.dicomweb.renditions import name_rendition
+from lamella.dicomweb.renditions import AnswerKey, Remembered, name_rendition
 from lamella.errors import NotAcceptable, ResourceNotFound
 from lamella.imaging.rendering.options import MOVIE_TYPES, RenderOptions
 from lamella.vcs.selection import Selected
 from lamella.wado.documents import make_document
-from lamella.wado.frames import parse_frame_list
+from lamella.wado.frames import parse_frame_list, read_known
 from lamella.wado.pictures import Subject
 from lamella.wado.render_parameters import read_options
 from lamella.wado.stored_documents import read_documents
@@ -79,40 +79,70 @@ async def answer_rendered(
         ResourceNotFound: There is no such frame.
         NotAcceptable: Nothing of it can be rendered as anything that the client takes.
     """
-    options, warnings = read_options(pinned.request.query_params)
+    if not is_single:
+        return await _answer_parts(pinned, await _plan_all(pinned, selected), len(selected))
+    asked = pinned.request
+    accept = asked.headers.get("accept")
+    key = (selected[0].key, f"rendered {frames}", asked.scope["query_string"], accept)
+    known = pinned.services.renditions.recall_answer(key)
+    if known is not None:
+        return _answer_known(pinned, known)
     numbers = None if frames is None else parse_frame_list(frames)
-    if is_single:
-        plan, is_multipart = await _plan_single(pinned, selected[0], numbers)
-        plans = [plan]
-    else:
-        plans, is_multipart = await _plan_all(pinned, selected), True
-    headers = pinned.headers(f"{plans[0].media_type} {is_multipart} rendered")
-    headers += [("warning", f"299 {pinned.root_url}: {text}") for text in warnings]
+    plan, is_multipart = await _plan_single(pinned, selected[0], numbers)
+    if is_multipart:
+        return await _answer_parts(pinned, [plan], 1)
+    return await _answer_single(pinned, plan, key)
+
+
+def _answer_known(pinned: Pinned, known: Remembered) -> Answer:
+    headers = pinned.headers(known.representation)
     if pinned.is_fresh(headers):
         return Answer(304, headers)
-    if not is_multipart:
-        headers.append(("content-type", plans[0].content_type))
-        subject = Subject(pinned, plans[0].instance)
-        return Answer(200, headers, await make_whole(subject, plans[0], options))
+    return Answer(200, [*headers, ("content-type", known.content_type)], known.body)
+
+
+async def _answer_single(pinned: Pinned, plan: Plan, key: AnswerKey) -> Answer:
+    options, warnings = _read_options(pinned)
+    representation = f"{plan.media_type} rendered"
+    headers = pinned.headers(representation) + warnings
+    if pinned.is_fresh(headers):
+        return Answer(304, headers)
+    body = await make_whole(Subject(pinned, plan.instance), plan, options)
+    if not warnings:
+        known = Remembered(representation, plan.content_type, body)
+        pinned.services.renditions.remember_answer(key, known)
+    return Answer(200, [*headers, ("content-type", plan.content_type)], body)
+
+
+async def _answer_parts(pinned: Pinned, plans: Sequence[Plan], n_selected: int) -> Answer:
+    options, warnings = _read_options(pinned)
+    headers = pinned.headers(f"{plans[0].media_type} rendered parts") + warnings
+    if pinned.is_fresh(headers):
+        return Answer(304, headers)
     parts = _make_parts(_list_parts(pinned, plans, options))
     first = await anext(parts)  # what fails at once should have a status of its own
     boundary = new_boundary()
     headers.append(("content-type", multipart_content_type(boundary, plans[0].media_type)))
-    status = 200 if len(plans) == len(selected) else 206
+    status = 200 if len(plans) == n_selected else 206
     return Answer(status, headers, _write_parts(first, parts, boundary))
+
+
+def _read_options(pinned: Pinned) -> tuple[RenderOptions, list[tuple[str, str]]]:
+    """Return what the query asks for, and warnings about it as headers."""
+    options, warnings = read_options(pinned.request.query_params)
+    return options, [("warning", f"299 {pinned.root_url}: {text}") for text in warnings]
 
 
 async def read_kind(pinned: Pinned, instance: Selected) -> Kind | None:
     """Return what an instance is to look at, or None."""
 
     async def make() -> bytes:
-        documents = await read_documents(pinned, [instance])
-        kind = classify(msgspec.json.decode(documents[instance.key].dicom_json))
-        return msgspec.json.encode(kind)
+        document = (await read_known(pinned, instance)).document
+        return msgspec.json.encode(classify(msgspec.json.decode(document.dicom_json)))
 
-    # A slide's DICOM JSON has many MB: it is not read for each of its tiles.
+    # A slide's DICOM JSON has many MB: it is not decoded for each of its tiles.
     name = name_rendition(instance.key, "kind")
-    encoded = await pinned.services.renditions.get(name, make)
+    encoded = await pinned.services.renditions.get(name, make, is_shelved=False)
     return msgspec.json.decode(encoded, type=Kind | None)
 
 

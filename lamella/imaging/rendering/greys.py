@@ -10,7 +10,10 @@ Source:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,11 @@ from lamella.imaging.rendering.windows import FUNCTIONS, Window, span_range
 _MODALITY_LUT, _VOI_LUT = "00283000", "00283010"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _TABLE_BITS = 16
+# What a table is made of, besides the pixel description.
+_LOOK = (
+    "00080016", "00280004", "00280120", "00280121", "00281050", "00281051", "00281052",
+    "00281053", "00281056", "20500020", _MODALITY_LUT, _VOI_LUT,
+)  # fmt: skip
 
 
 def render_grey(
@@ -50,12 +58,29 @@ def render_grey(
         is_shown = np.isfinite(stored) & ~_find_padding(stored, attributes)
         return _show(stored, is_shown, pixel, attributes, window)
     codes = _take_bits(samples, pixel, attributes)
+    looks = {tag: attributes[tag] for tag in _LOOK if tag in attributes}
+    if window is not None or _VOI_LUT in looks or _find_window(looks, is_float=False) is not None:
+        table = _recall_table(json.dumps(looks), replace(pixel, rows=1, columns=1), window)
+    else:
+        counts = np.bincount(codes.ravel(), minlength=1 << pixel.bits_stored)
+        table = _make_table(pixel, attributes, window, counts > 0)
+    return np.take(table, codes)
+
+
+@lru_cache(maxsize=64)
+def _recall_table(looks: str, pixel: PixelDescription, window: Window | None) -> Array:
+    """Return the table of a look that does not depend on the frame; slices of a series share it."""
+    occurs = np.ones(1 << pixel.bits_stored, bool)
+    return _make_table(pixel, json.loads(looks), window, occurs)
+
+
+def _make_table(
+    pixel: PixelDescription, attributes: Mapping[str, Any], window: Window | None, occurs: Array
+) -> Array:
+    """Return what every stored value is shown as."""
     stored = _extend(np.arange(1 << pixel.bits_stored, dtype="<u4"), pixel)
-    counts = np.bincount(codes.ravel(), minlength=len(stored))
-    is_shown = (counts > 0) & ~_find_padding(stored, attributes)
-    table = _show(stored, is_shown, pixel, attributes, window)
-    shown: Array = table[codes]
-    return shown
+    is_shown = occurs & ~_find_padding(stored, attributes)
+    return _show(stored, is_shown, pixel, attributes, window)
 
 
 def _take_bits(samples: Array, pixel: PixelDescription, attributes: Mapping[str, Any]) -> Array:
