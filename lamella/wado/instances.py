@@ -33,10 +33,11 @@ from lamella.errors import IntegrityError, NotAcceptable
 from lamella.imaging.answers import Answer as Form
 from lamella.imaging.answers import plan_answer
 from lamella.imaging.decoders import PixelDescription
+from lamella.imaging.encoders import TARGETS
 from lamella.imaging.explicit import decompress_instance, rewrite_explicit
 from lamella.vcs.selection import Selected
 from lamella.wado.stored_documents import read_documents
-from lamella.wado.transcoding import open_transcoded
+from lamella.wado.transcoding import name_whole, open_transcoded
 
 PLANNED_AT_A_TIME = 200
 
@@ -77,7 +78,8 @@ async def answer_instances(
     headers = pinned.headers(str(accepted))
     if pinned.is_fresh(headers):
         return Answer(304, headers)
-    plans = await plan_instances(pinned, selected, accepted)
+    known = _recall_plan(pinned, selected[0], accepted[0]) if single_item else None
+    plans = [known] if known is not None else await plan_instances(pinned, selected, accepted)
     if not plans:
         raise NotAcceptable("No instance can be given in any of the transfer syntaxes asked for.")
     if single_item and not plans[0].is_multipart:
@@ -86,6 +88,16 @@ async def answer_instances(
     status = 200 if len(plans) == len(selected) else 206
     headers.append(("content-type", multipart_content_type(boundary, DICOM)))
     return Answer(status, headers, _write_parts(pinned, plans, boundary))
+
+
+def _recall_plan(pinned: Pinned, instance: Selected, accepted: InstanceAnswer) -> Plan | None:
+    """Return the plan for a form that was made lately and is in memory, or None."""
+    wanted = accepted.transfer_syntax
+    if wanted not in TARGETS or wanted == instance.entry.transfer_syntax_uid:
+        return None
+    if pinned.services.renditions.recall(name_whole(instance, wanted)) is None:
+        return None
+    return Plan(instance, Form.TRANSCODED, accepted.is_multipart, wanted)
 
 
 async def _answer_single(pinned: Pinned, plan: Plan, headers: list[tuple[str, str]]) -> Answer:

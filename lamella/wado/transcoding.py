@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
 from lamella.dicomweb.pinned import Pinned
+from lamella.dicomweb.renditions import name_rendition
 from lamella.imaging.encoders import EncodedFrame
 from lamella.imaging.transcoded import Original, TranscodedFile, transcode_instance
 from lamella.vcs.selection import Selected
 from lamella.wado.frames import FrameReader, open_frames
 
 FRAMES_AHEAD = 2
+MOST_WHOLE_BYTES = 8 << 20  # of the stored file
+
+
+def name_whole(instance: Selected, transfer_syntax_uid: str) -> str:
+    """Return the name under which an instance of one frame is kept in a transfer syntax."""
+    return name_rendition(instance.key, "instance", transfer_syntax_uid)
 
 
 async def open_transcoded(
@@ -26,15 +33,33 @@ async def open_transcoded(
 ) -> TranscodedFile:
     """Begin to make an instance in a compressed transfer syntax.
 
+    One of a single frame is kept as a whole; of others the frames are, which are the dear part.
+
     Raises:
         NotAcceptable: It has no such form.
         IntegrityError: Its first frame is broken.
     """
     reader = await open_frames(pinned, instance)
-    stored = await pinned.services.repository.blobs.open(instance.entry.segments)
-    table = reader.table
+    if reader.table.n_frames > 1 or instance.entry.size_bytes > MOST_WHOLE_BYTES:
+        return await _transcode(reader, transfer_syntax_uid)
+
+    async def make() -> bytes:
+        made = await _transcode(reader, transfer_syntax_uid)
+        return b"".join([chunk async for chunk in made.chunks])
+
+    name = name_whole(instance, transfer_syntax_uid)
+    data = await pinned.services.renditions.get(name, make)
+    return TranscodedFile(len(data), _give(data))
+
+
+async def _give(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _transcode(reader: FrameReader, transfer_syntax_uid: str) -> TranscodedFile:
+    blobs, table = reader.pinned.services.repository.blobs, reader.table
     original = Original(
-        source=stored,
+        source=await blobs.open(reader.instance.entry.segments),
         inflated=reader.source,
         frame_ranges=list(map(table.ranges, range(table.n_frames))) if table.encapsulated else None,
         pixel=reader.describe(),
