@@ -9,6 +9,7 @@ import asyncio
 import io
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from tests.harness.collection import open_client
 from tests.harness.server import serve
 from tests.integration.corpus import ROOTS, Sample, find_samples, import_apart
 
-SIDE, LABEL, COLUMNS = 96, 11, 20
-COLOURS = 128  # of the sheet's palette: it has to stay small
+SIDE, LABEL, COLUMNS = 88, 11, 16
+FILES_A_FOLDER = 6
+COLOURS = 256  # of the sheet's palette: it has to stay small
 
 
 def collect(folder: Path) -> list[tuple[str, Image.Image | None]]:
     """Return name and thumbnail of each stored file; None for what is no image."""
-    samples = [sample for sample in find_samples() if ROOTS[0] in sample.path.parents]
+    samples = _choose(find_samples())
     asyncio.run(import_apart(folder / "data", samples, folder / "exported"))
     found = []
     with serve(folder / "data") as server, open_client() as client:
@@ -57,6 +59,19 @@ def draw(entries: Sequence[tuple[str, Image.Image | None]]) -> Image.Image:
             sheet.paste(picture, (left + gap[0], top + gap[1]))
         drawing.text((left, top + SIDE), name[-22:], (220, 220, 220), font)
     return sheet
+
+
+def _choose(samples: Sequence[Sample]) -> list[Sample]:
+    """Return a few files of each folder of the shared collection: series look much alike."""
+    shared = [sample for sample in samples if ROOTS[0] in sample.path.parents]
+    folders = Counter[Path]()
+    chosen = []
+    for sample in shared:
+        folder = sample.path.parent
+        folders[folder] += 1
+        if folders[folder] <= FILES_A_FOLDER or folder.name == "data":
+            chosen.append(sample)
+    return chosen
 
 
 def _name(sample: Sample) -> str:
