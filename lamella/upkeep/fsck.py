@@ -11,6 +11,8 @@ go on working, and commits that are made meanwhile are left to the next run.
 from __future__ import annotations
 
 from lamella.archive.blobs import Blobs
+from lamella.archive.derived_cache import DerivedCache
+from lamella.dicomweb.renditions import FOLDER as RENDITIONS_FOLDER
 from lamella.upkeep.blobs import examine_blobs
 from lamella.upkeep.catalog import examine_rows, examine_stray_rows
 from lamella.upkeep.commits import History, examine_commits
@@ -74,7 +76,9 @@ async def check(
         await _examine_history(run, dataset)
     await examine_staged(run)
     if repair:
-        repository.shelf.clear()  # it may hold what was made from damaged rows
+        # They may hold what was made from damaged rows.
+        repository.shelf.clear()
+        DerivedCache(archive.cache_folder / RENDITIONS_FOLDER).clear()
     return run.report
 
 
