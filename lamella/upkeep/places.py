@@ -14,7 +14,7 @@ from lamella.upkeep.report import Kind
 from lamella.vcs.tables import place
 from lamella.vcs.tree import InstanceKey
 
-COMPACT_EVERY = 1 << 20
+COMPACT_EVERY = 1 << 18
 _HASH_MASK = (1 << 64) - 1
 
 
@@ -39,14 +39,21 @@ class SeenPlaces:
         """Return those instances that no tree holds."""
         self._compact()
         hashes = np.array([hash(key) & _HASH_MASK for key in keys], dtype=np.uint64)
-        known = np.isin(hashes, self._sorted)
-        return [key for key, found in zip(keys, known, strict=True) if not found]
+        places = np.searchsorted(self._sorted, hashes)
+        return [
+            key
+            for key, wanted, place in zip(keys, hashes, places, strict=True)
+            if place == len(self._sorted) or self._sorted[place] != wanted
+        ]
 
     def _compact(self) -> None:
         if self._fresh:
-            fresh = np.frombuffer(self._fresh, dtype=np.uint64)
-            self._sorted = np.union1d(self._sorted, fresh)
+            merged = np.concatenate([self._sorted, np.frombuffer(self._fresh, dtype=np.uint64)])
             self._fresh = array("Q")
+            merged.sort()  # in place, and without the hash table of numpy's `unique`
+            is_first = np.ones(len(merged), dtype=bool)
+            np.not_equal(merged[1:], merged[:-1], out=is_first[1:])
+            self._sorted = merged[is_first]
 
 
 def find_missing_places(
