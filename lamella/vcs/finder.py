@@ -122,8 +122,9 @@ def _match_instances(
     reader = InstanceReader(connection, repository, view, query)
     for row in _narrow(connection, repository, view, query):
         counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
+        inherited = reader.pick(row.attributes)
         for sop_uid, document in reader.read(row.study_uid, row.series_uid or ""):
-            attributes = {**row.attributes, **document}
+            attributes = {**inherited, **document}
             if match(attributes):
                 yield Match(row.study_uid, row.series_uid or "", sop_uid, attributes, counts)
 

@@ -47,6 +47,15 @@ class InstanceReader:
         self._sop_uids = list_sop_uids(query)
         self._tags = list_tags(query)
 
+    def pick(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return those attributes of a series that the query looks at.
+
+        The others must not be taken for an instance's: its own may differ, and are not read.
+        """
+        if self._tags is None:
+            return attributes
+        return {tag: element for tag, element in attributes.items() if tag in self._tags}
+
     def read(self, study_uid: str, series_uid: str) -> Iterable[Instance]:
         """Return the instances of a series that the query may match.
 

@@ -360,7 +360,8 @@ class VersioningMachine(RuleBasedStateMachine):
             (patient,) = {s.patient for s in samples if s.key[0] == match.study_uid}
             assert match.attributes[PATIENT_ID]["Value"] == [f"P{patient}"]
         self._compare_series(revision, samples)
-        instances = self._search(revision, Query(level=Level.INSTANCE))
+        wanted = Query(level=Level.INSTANCE, include=frozenset({(SERIES_DESCRIPTION,)}))
+        instances = self._search(revision, wanted)
         found = {(m.study_uid, m.series_uid, m.sop_uid): _read_header(m) for m in instances}
         assert found == {s.key: f"header {s.header}" for s in samples}
         assert len(instances) == len(samples)
