@@ -15,7 +15,7 @@ from lamella.archive.tables import location, pack
 from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError
 
-CACHED_LOCATIONS = 65_536
+CACHED_LOCATIONS = 8_192
 
 
 _FIND_LOCATIONS = Statement(

@@ -19,7 +19,7 @@ from lamella.errors import OutOfResources
 
 PAGE_BYTES = 4096
 BLOCK_BYTES = 1 << 20
-MOST_BLOCKS = 24
+MOST_BLOCKS = 16
 MOST_WAITING = 1024
 PATIENCE_S = 1.0
 SLOW_BYTES = 1 << 20  # who brings less than this in that time is slow

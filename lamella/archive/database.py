@@ -39,7 +39,7 @@ metadata = sa.MetaData()
 
 BUSY_TIMEOUT_MS = 120_000
 READERS = 4
-WRITER_CACHE_KIB = 24 << 10  # keys are digests: each instance lands on pages of its own
+WRITER_CACHE_KIB = 16 << 10  # keys are digests: each instance lands on pages of its own
 READER_CACHE_KIB = 2 << 10
 
 

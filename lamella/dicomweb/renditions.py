@@ -19,8 +19,8 @@ from lamella.vcs.cache import LeastRecent
 
 FORMAT = 1  # change it when the same thing is made differently from now on
 FOLDER = f"renditions-{FORMAT}"
-MEMORY_BYTES = 8 << 20
-ANSWER_BYTES = 6 << 20  # for the most part the same bytes
+MEMORY_BYTES = 4 << 20
+ANSWER_BYTES = 3 << 20  # for the most part the same bytes
 _LONGEST_IN_MEMORY = 1 << 20
 _MOST_WRITES = 8
 _ANSWER_OVERHEAD_BYTES = 1000

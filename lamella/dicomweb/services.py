@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from litestar import Request
 
 
-DOCUMENT_CACHE_BYTES = 8 << 20
-FRAGMENT_CACHE_BYTES = 6 << 20
-BODY_CACHE_BYTES = 12 << 20
+DOCUMENT_CACHE_BYTES = 4 << 20
+FRAGMENT_CACHE_BYTES = 4 << 20
+BODY_CACHE_BYTES = 8 << 20
 
 BodyKey = tuple[int, tuple[tuple[str, bytes], ...], str]
 """Dataset, URL and node of each series, coding asked for."""

@@ -33,12 +33,12 @@ from lamella.vcs.tree import Tree
 if TYPE_CHECKING:
     from lamella.vcs.selection import Selected
 
-NODE_CACHE_BYTES = 12 << 20
+NODE_CACHE_BYTES = 8 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
-VISIBLE_CACHE_ENTRIES = 64
+VISIBLE_CACHE_ENTRIES = 32
 SELECTED_INSTANCES = 2_000  # of about 1.5 KB each
-ROW_CACHE_BYTES = 8 << 20
-COUNT_CACHE_ENTRIES = 8192
+ROW_CACHE_BYTES = 6 << 20
+COUNT_CACHE_ENTRIES = 2048
 
 
 _READ_NODE = Statement(

@@ -15,7 +15,7 @@ import msgspec
 
 from lamella.vcs.cache import LeastRecent
 
-LIMIT_BYTES = 8 << 20
+LIMIT_BYTES = 6 << 20
 _INSTANCE_BYTES, _PLACE_BYTES, _ELEMENT_BYTES = 250, 50, 600  # what CPython takes, about
 
 Instances = Sequence[tuple[str, dict[str, Any]]]

@@ -21,7 +21,7 @@ from lamella.wado.stored_documents import BATCH, read_documents
 
 # An answer beyond either is sent while it is made, and not kept.
 WHOLE_UP_TO = 2000  # instances
-LONGEST_BODY_BYTES = 12 << 20
+LONGEST_BODY_BYTES = 8 << 20
 
 
 async def answer_series(
