@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from litestar import Request
 
 
-DOCUMENT_CACHE_BYTES = 4 << 20
+DOCUMENT_CACHE_BYTES = 8 << 20  # 500 slices take 5 MB
 FRAGMENT_CACHE_BYTES = 4 << 20
 BODY_CACHE_BYTES = 8 << 20
 

@@ -10,6 +10,7 @@ Encoding (msgpack): `["snapshot", 1, studies, series]` with serialized bitmaps, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -54,9 +55,16 @@ class RowDelta:
     def apply_to(self, visible: Visible) -> Visible:
         """Return the set that this delta makes of another."""
         return Visible(
-            studies=(visible.studies - BitMap(self.studies_removed)) | BitMap(self.studies_added),
-            series=(visible.series - BitMap(self.series_removed)) | BitMap(self.series_added),
+            studies=_change(visible.studies, self.studies_removed, self.studies_added),
+            series=_change(visible.series, self.series_removed, self.series_added),
         )
+
+
+def _change(rows: BitMap, removed: Iterable[int], added: Iterable[int]) -> BitMap:
+    changed = BitMap(rows)  # one copy: a set of 1e5 rows takes tens of microseconds
+    changed -= BitMap(removed)
+    changed |= BitMap(added)
+    return changed
 
 
 def load_visible(
