@@ -36,13 +36,21 @@ class Patience:
             await self._app(scope, receive, send)
             return
 
-        async def receive_soon() -> Any:
-            try:
-                async with asyncio.timeout(self._stall_s):
-                    return await receive()
-            except TimeoutError:
-                raise SenderStalled(
-                    f"No more of the request's body came for {self._stall_s:g} s."
-                ) from None
+        pending: set[asyncio.Future[Any]] = set()
 
-        await self._app(scope, receive_soon, send)
+        async def receive_soon() -> Any:
+            # Waited for beside, not cancelled: cancelling what granian gives now and then wakes
+            # nobody, and the request would never be answered.
+            coming = asyncio.ensure_future(receive())
+            pending.add(coming)
+            await asyncio.wait((coming,), timeout=self._stall_s)
+            if not coming.done():
+                raise SenderStalled(f"No more of the request's body came for {self._stall_s:g} s.")
+            pending.discard(coming)
+            return coming.result()
+
+        try:
+            await self._app(scope, receive_soon, send)
+        finally:
+            for coming in pending:
+                coming.cancel()
