@@ -8,35 +8,19 @@ fails takes nothing else with it, and none is answered before the one commit is 
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import sqlalchemy as sa
 
+from lamella.archive.batch_queue import BatchQueue, Job
 from lamella.errors import OutOfResources
 
-MOST_TOGETHER = 32
 MOST_WAITING = 1000  # more than connections and associations of a process that store at once
 
 AnyWork = Callable[[sa.Connection], Any]
-
-
-@dataclass(slots=True)
-class _Job:
-    work: AnyWork
-    future: Future[Any] = field(default_factory=Future)
-    result: Any = None
-    error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
+_Jobs = Sequence[Job[AnyWork, Any]]
 
 
 class WriteQueue:
@@ -55,11 +39,9 @@ class WriteQueue:
         follow: Callable[[], None],
     ) -> None:
         self._engine = engine
-        self._transact = transact
-        self._follow = follow
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="lamella-db-write", daemon=True)
-        self._thread.start()
+        self._queue: BatchQueue[AnyWork, Any] = BatchQueue(
+            "lamella-db-write", self._run_together, lambda work: transact(engine, work), follow
+        )
 
     def submit(self, work: AnyWork) -> Future[Any]:
         """Put work in line; the future has its result once that is durable.
@@ -67,65 +49,21 @@ class WriteQueue:
         Raises:
             OutOfResources: Too much is in line already.
         """
-        if self._jobs.qsize() >= MOST_WAITING:
+        if self._queue.n_waiting >= MOST_WAITING:
             raise OutOfResources("Too many writers wait for the database: try again later.")
-        job = _Job(work)
-        self._jobs.put(job)
-        return job.future
+        return self._queue.submit(work)
 
     def close(self) -> None:
         """Do what is in line, and stop."""
-        self._jobs.put(None)
-        self._thread.join()
+        self._queue.close()
 
-    def _run(self) -> None:
-        is_open = True
-        while is_open:
-            jobs, is_open = self._take()
-            ready = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if len(ready) > 1:
-                self._run_together(ready)
-            elif ready:
-                self._run_alone(ready[0])
-            if ready:
-                self._follow()
-
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Return the next jobs, and whether more may come."""
-        job = self._jobs.get()
-        jobs: list[_Job] = []
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == MOST_TOGETHER:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return jobs, True
-        return jobs, False
-
-    def _run_together(self, jobs: list[_Job]) -> None:
-        try:
-            with self._engine.begin() as connection:
-                for job in jobs:
-                    _run_in_savepoint(connection, job)
-        except Exception:  # noqa: BLE001 - the transaction is undone, for whatever reason
+    def _run_together(self, jobs: _Jobs) -> None:
+        with self._engine.begin() as connection:
             for job in jobs:
-                self._run_alone(job)
-            return
-        for job in jobs:
-            job.settle()
-
-    def _run_alone(self, job: _Job) -> None:
-        job.result, job.error = None, None
-        try:
-            job.result = self._transact(self._engine, job.work)
-        except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future
-            job.error = error
-        job.settle()
+                _run_in_savepoint(connection, job)
 
 
-def _run_in_savepoint(connection: sa.Connection, job: _Job) -> None:
+def _run_in_savepoint(connection: sa.Connection, job: Job[AnyWork, Any]) -> None:
     """Run one job; what it raises is its own affair, unless the database itself is in trouble.
 
     Raises:
@@ -134,7 +72,7 @@ def _run_in_savepoint(connection: sa.Connection, job: _Job) -> None:
     driver = _driver(connection)  # by SQLAlchemy's means a savepoint costs 50 µs more
     driver.execute("SAVEPOINT job")
     try:
-        job.result = job.work(connection)
+        job.result = job.item(connection)
     except sa.exc.OperationalError:
         raise
     except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future

@@ -9,19 +9,21 @@ nobody's for ever.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
+from lamella.archive.batch_queue import BatchQueue, Job
 from lamella.archive.blocks import Block, round_up
 from lamella.archive.direct import create_file, write_all
 from lamella.archive.packs.store import PackRange, name_pack
 
-MOST_TOGETHER = 32
+LOGGER = logging.getLogger(__name__)
+
 FULL_BYTES = 64 << 20
 
 
@@ -93,11 +95,12 @@ class GrowingPack:
             self._path.unlink(missing_ok=True)
 
 
-@dataclass(slots=True)
-class _Job:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What one store brings: whole pages, of which the first bytes count."""
+
     pages: memoryview
     length_bytes: int
-    future: Future[PackRange] = field(default_factory=Future)
 
 
 class PackGrower:
@@ -110,8 +113,9 @@ class PackGrower:
     def __init__(self, open_pack: Callable[[str], GrowingPack]) -> None:
         self._open_pack = open_pack
         self._pack: GrowingPack | None = None
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._queue: BatchQueue[_Piece, PackRange] = BatchQueue(
+            "lamella-pack", self._write_together, lambda piece: self._write([piece])[0]
+        )
 
     def submit(self, block: Block, length_bytes: int) -> Future[PackRange]:
         """Put the first bytes of a block in line; the future has their place once it is durable.
@@ -120,12 +124,7 @@ class PackGrower:
         """
         end = round_up(length_bytes)
         block.view[length_bytes:end] = bytes(end - length_bytes)  # others' bytes were there
-        job = _Job(block.view[:end], length_bytes)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lamella-pack", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-        return job.future
+        return self._queue.submit(_Piece(block.view[:end], length_bytes))
 
     def release(self, found: PackRange) -> None:
         """Take back a range that no row names, if its pack still grows."""
@@ -135,57 +134,22 @@ class PackGrower:
 
     def close(self) -> None:
         """Write what is in line, and stop."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-
-    def _run(self) -> None:
-        is_open = True
-        while is_open:
-            jobs, is_open = self._take()
-            if len(jobs) > 1 and not self._try_together(jobs):
-                for job in jobs:
-                    self._write_alone(job)
-            elif len(jobs) == 1:
-                self._write_alone(jobs[0])
-        self._leave_pack()
-
-    def _take(self) -> tuple[list[_Job], bool]:
-        """Return the next jobs, and whether more may come."""
-        job = self._jobs.get()
-        jobs: list[_Job] = []
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == MOST_TOGETHER:
-                return jobs, True
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                return jobs, True
-        return jobs, False
-
-    def _try_together(self, jobs: list[_Job]) -> bool:
+        self._queue.close()
         try:
-            places = self._write(jobs)
-        except Exception:  # noqa: BLE001 - each is tried alone, so that none fails for another
-            return False
+            self._leave_pack()
+        except OSError as error:
+            LOGGER.warning("A pack could not be cut to what is in it: %s", error.strerror)
+
+    def _write_together(self, jobs: Sequence[Job[_Piece, PackRange]]) -> None:
+        places = self._write([job.item for job in jobs])
         for job, place in zip(jobs, places, strict=True):
-            job.future.set_result(place)
-        return True
+            job.result = place
 
-    def _write_alone(self, job: _Job) -> None:
-        try:
-            (place,) = self._write([job])
-        except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(place)
-
-    def _write(self, jobs: list[_Job]) -> list[PackRange]:
+    def _write(self, pieces: Sequence[_Piece]) -> list[PackRange]:
         pack = self._find_pack()
-        places = pack.reserve([job.length_bytes for job in jobs])
+        places = pack.reserve([piece.length_bytes for piece in pieces])
         try:
-            pack.write([job.pages for job in jobs], places[0].offset_bytes)
+            pack.write([piece.pages for piece in pieces], places[0].offset_bytes)
         except BaseException:
             # What a failed sync has left on the disk nobody knows, so nothing more goes there.
             for place in places:
