@@ -1,12 +1,11 @@
 """The store transaction as HTTP: parts stream to the spool, then one pack, then one commit.
 
 Source:
-    PS3.18 §10.5; RFC 9110 §13.1.1 (If-Match).
+    PS3.18 §10.5.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -21,19 +20,18 @@ from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.media_types import DICOM, MediaType, negotiate_json, parse_content_type
 from lamella.dicomweb.multipart_reader import boundary_of, read_parts
 from lamella.dicomweb.pinned import Pinned, pin
+from lamella.dicomweb.writers import open_session
 from lamella.errors import (
     InstanceRefused,
     InvalidRequest,
-    RefMoved,
     StudyMismatch,
     UnsupportedMediaType,
 )
+from lamella.stow.deletes import delete_instances
 from lamella.stow.results import Failure, StoreResult
 from lamella.vcs.commits import commit_intake
 from lamella.vcs.staging import Session
 
-LONGEST_MESSAGE = 4096
-ANONYMOUS = "anonymous"
 _PART_TYPES = (DICOM, "application/octet-stream")
 
 
@@ -51,7 +49,7 @@ async def store(request: Request[Any, Any, Any]) -> ASGIApp:
     """Store instances on a branch, as one commit or none."""
     pinned = await pin(request)
     form = negotiate_json(pinned.accept)
-    work = _open_session(pinned)
+    work = open_session(pinned, "store")
     intake = Intake(pinned.services.repository.archive)
     try:
         received, failures = await _receive(request, intake)
@@ -69,29 +67,7 @@ async def store(request: Request[Any, Any, Any]) -> ASGIApp:
     return Answer(result.status, headers, body)
 
 
-ROUTES = (store,)
-
-
-def _open_session(pinned: Pinned) -> Session:
-    """Say where instances go, before a byte of them is read.
-
-    Raises:
-        ReadOnlyRevision: The revision is no branch.
-        RefMoved: `If-Match` names another head.
-    """
-    headers = pinned.request.headers
-    branch = pinned.view.branch
-    expected = _read_expected_head(headers.get("if-match"))
-    if expected is not None and expected != pinned.view.revision.commit_id:
-        raise RefMoved(f"The head of {branch!r} is {pinned.view.commit_id}.")
-    return Session(
-        pinned.view.dataset,
-        branch,
-        kind="store",
-        author=ANONYMOUS,
-        message=_read_message(headers.get("lamella-message")),
-        expected_head=expected,
-    )
+ROUTES = (store, delete_instances)
 
 
 async def _commit(
@@ -174,26 +150,3 @@ def _make_check(study_uid: str | None) -> Callable[[InstanceFacts], None]:
             raise StudyMismatch(f"Instance {facts.sop_uid} belongs to study {facts.study_uid}.")
 
     return check
-
-
-def _read_expected_head(header: str | None) -> bytes | None:
-    """Parse `If-Match`: one commit id in quotes; `*` asks only that the branch exists."""
-    if header is None or header.strip() == "*":
-        return None
-    match = re.fullmatch(r'\s*"?([0-9a-f]{64})"?\s*', header, re.IGNORECASE)
-    if match is None:
-        raise InvalidRequest("If-Match takes one commit id in quotes.")
-    return bytes.fromhex(match[1])
-
-
-def _read_message(header: str | None) -> str:
-    """Return the commit message a client sent; header bytes are UTF-8 by custom."""
-    if header is None:
-        return ""
-    try:
-        text = header.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        text = header
-    if len(text) > LONGEST_MESSAGE:
-        raise InvalidRequest(f"Lamella-Message is longer than {LONGEST_MESSAGE} characters.")
-    return " ".join(text.split())

@@ -8,7 +8,7 @@ and deletes the staged rows. An unchanged tree makes no commit, so a retried sto
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -73,6 +73,11 @@ class Outcome:
     sop_uid: str
     sop_class_uid: str
     judgement: Judgement
+
+    @property
+    def names(self) -> InstanceKey:
+        """(Study, Series, SOP) Instance UID."""
+        return self.study_uid, self.series_uid, self.sop_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,31 @@ def commit_staged(connection: sa.Connection, repository: Repository, work: Sessi
     return _commit_all(connection, repository, work, owner, start, rows)
 
 
+def commit_decided(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    decide: Callable[[Judge, Tree], Sequence[Outcome]],
+) -> Committed:
+    """Commit what is decided in view of the branch's head, in the caller's transaction.
+
+    Args:
+        work: What to commit as; nothing of it is staged.
+        decide: Notes changes in the judge, knowing the head's tree, and tells their outcomes.
+
+    Raises:
+        RefMoved: The branch is not where the sender expected it (If-Match); nothing changed.
+        RevisionNotFound: The branch is gone.
+    """
+    owner, start = _lock_branch(connection, work)
+    nodes = MemoryNodes(repository.nodes(connection, owner.id))
+    old = Tree(nodes, start.commit.tree)
+    judge = Judge(connection, owner.id, old, owner.duplicates)
+    outcomes = tuple(decide(judge, old))
+    head = _commit_changes(connection, repository, owner, work, start, nodes, judge, outcomes)
+    return Committed(head.id, head.id != start.id, outcomes, start.id)
+
+
 def _lock_branch(connection: sa.Connection, work: Session) -> tuple[DatasetRow, StoredCommit]:
     """Lock the dataset; return its row and the branch's head.
 
@@ -207,8 +237,22 @@ def _commit_rows(
     while rows and not _replaces_new(connection, repository, owner.id, judge, rows[0][1], start):
         made.append(_judge_staged(connection, judge, work, head, *rows.popleft()))
     outcomes += made
-    root = old.apply(judge.changes)
-    if root == old.root:
+    return _commit_changes(connection, repository, owner, work, head, nodes, judge, made)
+
+
+def _commit_changes(
+    connection: sa.Connection,
+    repository: Repository,
+    owner: DatasetRow,
+    work: Session,
+    head: StoredCommit,
+    nodes: MemoryNodes,
+    judge: Judge,
+    made: Sequence[Outcome],
+) -> StoredCommit:
+    """Write what a judge noted as a commit; return it, or the head if nothing changes."""
+    root = Tree(nodes, head.commit.tree).apply(judge.changes)
+    if root == head.commit.tree:
         return head
     head = _write_commit(connection, repository, owner, work, head, nodes, root, made)
     _write_places(connection, owner.id, judge)

@@ -159,6 +159,7 @@ def _add_method(resource: ET.Element, one: Operation) -> None:
     asked = ET.SubElement(method, "request")
     for name in one.parameters:
         ET.SubElement(asked, "param", {"name": name, "style": "query"})
-    answer = ET.SubElement(method, "response", {"status": "200"})
+    status = "204" if one.method == "DELETE" else "200"
+    answer = ET.SubElement(method, "response", {"status": status})
     for media_type in one.media_types:
         ET.SubElement(answer, "representation", {"mediaType": media_type})

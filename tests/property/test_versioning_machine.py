@@ -39,7 +39,7 @@ from lamella.archive.levels import (
     Level,
 )
 from lamella.archive.query import Query
-from lamella.errors import AlreadyExists, RefMoved, RevisionNotFound
+from lamella.errors import AlreadyExists, RefMoved, ResourceNotFound, RevisionNotFound
 from lamella.settings import Settings
 from lamella.vcs.commit_object import format_time
 from lamella.vcs.commits import (
@@ -51,6 +51,7 @@ from lamella.vcs.commits import (
 )
 from lamella.vcs.conflicts import list_conflicts
 from lamella.vcs.datasets import ensure_default
+from lamella.vcs.deletion import Target, delete_target
 from lamella.vcs.finder import Match, find
 from lamella.vcs.history import load_commit, walk_first_parents
 from lamella.vcs.judgement import find_places
@@ -158,6 +159,24 @@ class VersioningMachine(RuleBasedStateMachine):
             self._stage(work, samples)
         committed = self._run(commit_session(self.repository, work))
         self._expect(work.branch, committed, [*keys, *samples])
+
+    @rule(pick=picks, number=numbers, level=st.sampled_from(["study", "series", "instance"]))
+    def delete_at_once(self, pick: int, number: int, level: str) -> None:
+        """One DELETE request for a study, a series or an instance, which may not be there."""
+        work = self._work(self._pick_branch(pick), kind="delete")
+        names = self._key_of(work.branch, number)
+        depth = ["study", "series", "instance"].index(level) + 1
+        target = Target(*names[:depth])
+        content = self._content(work.branch)
+        gone = {one.key for one in content.values() if one.key[:depth] == names[:depth]}
+        deletion = delete_target(self.repository, work, target)
+        if not gone:
+            with pytest.raises(ResourceNotFound):
+                self._run(deletion)
+            return
+        committed = self._run(deletion)
+        assert {outcome.names for outcome in committed.outcomes} == gone
+        self._expect(work.branch, committed, sorted(gone), has_outcomes=False)
 
     @rule(pick=picks, samples=batches, is_reopened=st.booleans())
     def crash_before_commit(self, pick: int, samples: list[Sample], is_reopened: bool) -> None:
