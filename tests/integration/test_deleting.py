@@ -63,9 +63,8 @@ def delete(
     collection: Collection, path: str, revision: str | None = "main", **headers: str
 ) -> httpx.Response:
     url = collection.root(revision) + path
-    return collection.client.delete(
-        url, headers={k.replace("_", "-"): v for k, v in headers.items()}
-    )
+    sent = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
+    return collection.client.delete(url, headers=sent)
 
 
 def list_found(collection: Collection, level: str, revision: str = "main") -> list[str]:
@@ -135,16 +134,12 @@ def test_the_last_instance_takes_series_and_study_with_it(
 def test_a_series_and_a_study_are_one_commit(
     collection: Collection, head: str, path: str, left: list[str]
 ) -> None:
-    assert (
-        delete(
-            collection, path, Lamella_Message="Größer ist nicht besser".encode().decode("latin-1")
-        ).status_code
-        == 204
-    )
+    message = "Größer ist nicht besser"
+    assert delete(collection, path, Lamella_Message=message).status_code == 204
     assert list_found(collection, "instances") == left
     assert len(list_found(collection, "instances", head)) == 4
     log = collection.log()
-    assert (len(log), log[0]["message"]) == (3, "Größer ist nicht besser")
+    assert (len(log), log[0]["message"]) == (3, message)
     diff = collection.call("GET", f"/diff?from={head}&to=main")
     assert [len(diff[part]) for part in ("added", "removed", "changed")] == [0, 4 - len(left), 0]
     assert delete(collection, path).status_code == 404

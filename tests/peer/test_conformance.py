@@ -49,6 +49,8 @@ def test_lamella_does_what_the_standard_demands(server):
     assert {k: v for k, v in list_failures(record).items() if k not in GAPS} == {}
     assert record.count(Verdict.NOT_RUN) == 0
     assert record.count(Verdict.PASSED) >= 500
+    deletes = [one.verdict for one in record.results if one.check.id.startswith("delete/")]
+    assert deletes == [Verdict.PASSED] * 9
 
 
 def test_lamella_does_so_at_a_tag(server):
