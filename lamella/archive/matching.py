@@ -36,6 +36,7 @@ from lamella.archive.query import (
     Query,
     Range,
     Single,
+    Step,
     UidList,
     Universal,
     Wildcard,
@@ -106,27 +107,27 @@ def _is_asked(keys: tuple[Key, ...], *tags: str) -> bool:
 def _build_tests(
     keys: tuple[Key, ...], depth: int, fuzzy: bool, combined: bool, offset_us: int | None
 ) -> list[Matcher]:
-    flat = {key.path[depth]: key for key in keys if len(key.path) == depth + 1}
-    nested: dict[str, list[Key]] = {}
+    flat = {key.step(depth): key for key in keys if len(key.path) == depth + 1}
+    nested: dict[Step, list[Key]] = {}
     for key in keys:
         if len(key.path) > depth + 1:
-            nested.setdefault(key.path[depth], []).append(key)
+            nested.setdefault(key.step(depth), []).append(key)
     tests: list[Matcher] = []
     if combined:
         tests += [_build_pair_test(*pair) for pair in _take_pairs(flat)]
-    tests += [_build_element_test(tag, key, fuzzy, offset_us) for tag, key in flat.items()]
-    for tag, inner in nested.items():
+    tests += [_build_element_test(*step, key, fuzzy, offset_us) for step, key in flat.items()]
+    for step, inner in nested.items():
         item = _build_tests(tuple(inner), depth + 1, fuzzy, combined, offset_us)
-        tests.append(_build_item_test(tag, item))
+        tests.append(_build_item_test(*step, item))
     return tests
 
 
-def _take_pairs(flat: dict[str, Key]) -> list[tuple[str, str, Range, Range]]:
+def _take_pairs(flat: dict[Step, Key]) -> list[tuple[str, str, Range, Range]]:
     """Take out of `flat` the date and time keys that are ranges of the same form."""
     pairs = []
     for date, time in DATE_TIME_PAIRS.items():
-        days = flat[date].condition if date in flat else None
-        times = flat[time].condition if time in flat else None
+        days = flat[date, None].condition if (date, None) in flat else None
+        times = flat[time, None].condition if (time, None) in flat else None
         if not (isinstance(days, Range) and isinstance(times, Range)):
             continue
         same_form = (days.first is None, days.last is None) == (
@@ -135,7 +136,7 @@ def _take_pairs(flat: dict[str, Key]) -> list[tuple[str, str, Range, Range]]:
         )
         if same_form:
             pairs.append((date, time, days, times))
-            del flat[date], flat[time]
+            del flat[date, None], flat[time, None]
     return pairs
 
 
@@ -158,8 +159,9 @@ def _build_pair_test(date: str, time: str, days: Range, times: Range) -> Matcher
     return test
 
 
-def _build_element_test(tag: str, key: Key, fuzzy: bool, offset_us: int | None) -> Matcher:
-    creator = key.creator
+def _build_element_test(
+    tag: str, creator: str | None, key: Key, fuzzy: bool, offset_us: int | None
+) -> Matcher:
     if isinstance(key.condition, Universal):
         return lambda attributes: True
     if isinstance(key.condition, Empty):
@@ -167,7 +169,7 @@ def _build_element_test(tag: str, key: Key, fuzzy: bool, offset_us: int | None) 
     if creator is not None and tag[4:6] == "00":
         return lambda attributes: resolve_tag(attributes, tag, creator) is not None
     if key.vr == "DT":
-        return _build_datetime_test(tag, key.condition, offset_us)
+        return _build_datetime_test(tag, creator, key.condition, offset_us)
     if isinstance(key.condition, AllOf):
         tests = [_build_value_test(key.vr, part, fuzzy) for part in key.condition.members]
     else:
@@ -183,9 +185,10 @@ def _match_values(values: list[Any], tests: list[ValueTest]) -> bool:
     return all(any(test(value) for value in values) for test in tests)
 
 
-def _build_item_test(tag: str, tests: list[Matcher]) -> Matcher:
+def _build_item_test(tag: str, creator: str | None, tests: list[Matcher]) -> Matcher:
     def test(attributes: Attributes) -> bool:
-        items = [item for item in read_values(attributes, tag) if isinstance(item, Mapping)]
+        held = read_values(attributes, resolve_tag(attributes, tag, creator))
+        items = [item for item in held if isinstance(item, Mapping)]
         return any(all(test(item) for test in tests) for item in items)
 
     return test
@@ -312,16 +315,18 @@ def _bound(text: str) -> tuple[str, str]:
     return bounds
 
 
-def _build_datetime_test(tag: str, condition: Condition, offset_us: int | None) -> Matcher:
+def _build_datetime_test(
+    tag: str, creator: str | None, condition: Condition, offset_us: int | None
+) -> Matcher:
     if isinstance(condition, (AnyOf, AllOf)):
-        tests = [_build_datetime_test(tag, part, offset_us) for part in condition.members]
+        tests = [_build_datetime_test(tag, creator, part, offset_us) for part in condition.members]
         join = any if isinstance(condition, AnyOf) else all
         return lambda attributes: join(test(attributes) for test in tests)
     first, last = _bound_datetimes(condition)
 
     def test(attributes: Attributes) -> bool:
         zone_us = read_offset(attributes)
-        for value in read_values(attributes, tag):
+        for value in read_values(attributes, resolve_tag(attributes, tag, creator)):
             held = temporal.bound_datetime(str(value))
             if held and _lies_between(held, zone_us, first, last, offset_us):
                 return True

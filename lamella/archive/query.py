@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -40,6 +41,10 @@ NUMERIC_VRS: Final = frozenset(
 BULK_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 ONE_VALUE_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
 """Their values hold backslashes; they are never lists (PS3.5 §6.2)."""
+
+Creators = tuple[str | None, ...]
+Step = tuple[str, str | None]
+"""A tag, and the private creator that tells in which block of a data set it is found."""
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -121,19 +126,18 @@ class Attribute:
 
     @property
     def is_private(self) -> bool:
-        """Whether the attribute is private (odd group, element beyond the creators')."""
-        tag = self.path[-1]
-        return int(tag[3], 16) % 2 == 1 and tag[4:6] != "00"
+        """Whether the attribute, or a sequence that it stands in, is private."""
+        return any(map(is_private, self.path))
 
     @property
     def is_private_creator(self) -> bool:
         """Whether the attribute reserves a block of private elements (PS3.5 §7.8.1)."""
         tag = self.path[-1]
-        return int(tag[3], 16) % 2 == 1 and tag[4:6] == "00" and int(tag[6:], 16) >= 0x10
+        return is_odd(tag) and tag[4:6] == "00" and int(tag[6:], 16) >= 0x10
 
     @property
     def level(self) -> Level:
-        """The level that the attribute belongs to."""
+        """The level that the attribute belongs to; private ones belong to instances."""
         return level_of(self.path[0])
 
     @property
@@ -148,13 +152,18 @@ class Key:
 
     Attributes:
         path: Tags from the top level down; keys under one sequence must match in one item.
-        creator: For a private attribute its creator: its block may be another in each data set.
+        creators: For each tag of the path its private creator or None; empty if none has one.
+            A creator's block may be another in each data set.
     """
 
     path: Path
     vr: str
     condition: Condition
-    creator: str | None = None
+    creators: Creators = ()
+
+    def step(self, depth: int) -> Step:
+        """Return the tag at a depth of the path, with its creator."""
+        return self.path[depth], self.creators[depth] if self.creators else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +186,8 @@ class Query:
         fuzzy: Match person names fuzzily.
         combined: Match ranges of a date and its time as one range of datetimes.
         offset_us: Time zone of dates and times in the keys, microseconds from UTC, if given.
-        creators: (tag, creator) of the private blocks that the request speaks of.
+        creators: (path of the creator's element, creator) of the private blocks that the request
+            speaks of.
         warnings: Sentences for the client about what was left undone.
     """
 
@@ -195,7 +205,7 @@ class Query:
     fuzzy: bool = False
     combined: bool = True
     offset_us: int | None = None
-    creators: tuple[tuple[str, str], ...] = ()
+    creators: tuple[tuple[Path, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
     def scope_keys(self) -> tuple[Key, ...]:
@@ -227,7 +237,7 @@ def parse_attribute(text: str) -> Attribute | None:
 
     Args:
         text: Keywords or 8-digit tags of either case, joined by dots; all but the last are
-            sequences.
+            sequences, or private and may be.
 
     Source:
         PS3.18 §8.3.4.1 (attribute-id).
@@ -235,7 +245,7 @@ def parse_attribute(text: str) -> Attribute | None:
     path: list[str] = []
     vr = ""
     for part in text.split("."):
-        if not part or (path and vr != "SQ"):
+        if not part or (path and vr != "SQ" and not is_private(path[-1])):
             return None
         tag = int(part, 16) if _TAG.fullmatch(part) else tag_for_keyword(part)
         found = _vr_of(tag) if tag else None
@@ -255,6 +265,34 @@ def _vr_of(tag: int) -> str | None:
     if not dictionary_has_tag(tag) and not keyword_for_tag(tag):
         return None
     return str(dictionary_VR(tag)).split(" or ")[0]
+
+
+def is_odd(tag: str) -> bool:
+    """Tell whether a tag's group is odd."""
+    return int(tag[3], 16) % 2 == 1
+
+
+def is_private(tag: str) -> bool:
+    """Tell whether a tag is that of a private attribute (odd group, element beyond creators)."""
+    return is_odd(tag) and tag[4:6] != "00"
+
+
+def find_creators(path: Path, known: Mapping[Path, str]) -> Creators | None:
+    """Return the creators of a path's private tags; None if one of them is not known.
+
+    Args:
+        path: Tags from the top level down.
+        known: Path of a creator's element → creator.
+    """
+    if not any(map(is_private, path)):
+        return ()
+    creators: list[str | None] = []
+    for depth, tag in enumerate(path):
+        block = (*path[:depth], f"{tag[:4]}00{tag[4:6]}")
+        creators.append(known.get(block) if is_private(tag) else None)
+        if is_private(tag) and creators[-1] is None:
+            return None
+    return tuple(creators)
 
 
 def parse_private_vr(attribute: Attribute, creator: str) -> Attribute:

@@ -29,11 +29,19 @@ from lamella.archive.levels import (
     level_of,
 )
 from lamella.archive.matching import DATE_TIME_PAIRS, Attributes, resolve_tag
-from lamella.archive.query import Query, Universal, parse_attribute
+from lamella.archive.query import (
+    Query,
+    Step,
+    Universal,
+    find_creators,
+    is_odd,
+    is_private,
+    parse_attribute,
+)
 
 Shaper = Callable[[Attributes, Mapping[str, int], str | None], dict[str, Any]]
-Tree = dict[str, Any]
-"""Tag → None (all of the attribute) or the tree of what to keep in a sequence's items."""
+Tree = dict[Step, Any]
+"""Step → None (all of the attribute) or the tree of what to keep in a sequence's items."""
 
 ONLINE = "ONLINE"
 _ANY = Universal()
@@ -58,14 +66,15 @@ def shape_result(
 
 def list_tags(query: Query) -> frozenset[str] | None:
     """Return the top-level tags that matching and shaping look at; None if it may be any."""
-    if query.include_all or query.creators or any(key.creator for key in query.keys):
-        return None
     wanted, _ = _plan(query)
+    steps = {key.step(0) for key in query.keys} | set(wanted)
+    if query.include_all or any(creator for _, creator in steps):
+        return None  # in which block they are, only the whole tells
     keyed = {key.path[0] for key in query.scope_keys()}
     for date, time in DATE_TIME_PAIRS.items():
         if date in keyed or time in keyed:
             keyed |= {date, time}
-    return frozenset({*wanted, *keyed, TIMEZONE_OFFSET})
+    return frozenset({*(tag for tag, _ in wanted), *keyed, TIMEZONE_OFFSET})
 
 
 def strip_values(query: Query) -> Query:
@@ -89,8 +98,9 @@ def build_shaper(query: Query) -> Shaper:
 
 @lru_cache(maxsize=256)
 def _build_shaper(query: Query) -> Shaper:
-    wanted, empties = _plan(query)
-    private = _plan_private(query)
+    steps, empties = _plan(query)
+    wanted = {tag: tree for (tag, creator), tree in steps.items() if creator is None}
+    private = {step: tree for step, tree in steps.items() if step[1] is not None}
 
     def shape(
         attributes: Attributes, counts: Mapping[str, int], retrieve_url: str | None
@@ -103,7 +113,8 @@ def _build_shaper(query: Query) -> Shaper:
             element = known.get(tag) or attributes.get(tag)
             if element is not None and not (query.include_all and tag in result and tree):
                 result[tag] = element if tree is None else _prune(element, tree)
-        result |= _take_private(attributes, private)
+        if private:
+            result |= _take(attributes, private)
         return dict(sorted(result.items()))
 
     return shape
@@ -120,14 +131,10 @@ def _plan(query: Query) -> tuple[Tree, dict[str, Any]]:
         paths |= set(DEFAULTS[level])
         empties |= {path[0]: {"vr": vr} for path, vr in DEFAULTS[level].items() if vr}
     named = query.include | {key.path for key in query.keys}
-    asked = {path for path in named if level_of(path[0]) <= query.level and not _is_odd(path[0])}
+    asked = {path for path in named if level_of(path[0]) <= query.level}
     if not query.with_defaults:
-        empties |= {path[0]: {"vr": _vr_of(path[:1])} for path in asked}
-    return _grow_tree(paths | asked), empties
-
-
-def _is_odd(tag: str) -> bool:
-    return int(tag[3], 16) % 2 == 1
+        empties |= {path[0]: {"vr": _vr_of(path[:1])} for path in asked if not is_odd(path[0])}
+    return _grow_tree(paths | asked, dict(query.creators)), empties
 
 
 def _vr_of(path: Path) -> str:
@@ -135,39 +142,35 @@ def _vr_of(path: Path) -> str:
     return attribute.vr if attribute else "UN"
 
 
-def _grow_tree(paths: Iterable[Path]) -> Tree:
+def _grow_tree(paths: Iterable[Path], known: Mapping[Path, str]) -> Tree:
     tree: Tree = {}
     for path in sorted(paths, key=len):  # the whole of a sequence before parts of it
+        creators = find_creators(path, known)
+        if creators is None or (is_odd(path[-1]) and not is_private(path[-1])):
+            continue  # creators come with what they stand for, and nothing private without them
         place = tree
-        for tag in path[:-1]:
-            below = place.setdefault(tag, {})
+        *above, last = zip(path, creators or (None,) * len(path), strict=True)
+        for step in above:
+            below = place.setdefault(step, {})
             if below is None:
                 break
             place = below
         else:
-            place[path[-1]] = None
+            place[last] = None
     return tree
 
 
-def _plan_private(query: Query) -> list[tuple[str, str]]:
-    creators = dict(query.creators)
-    tags = {path[0] for path in query.include if len(path) == 1}
-    tags |= {key.path[0] for key in query.keys if key.creator is not None}
-    found = []
-    for tag in sorted(tags):
-        creator = creators.get(tag[:4] + "00" + tag[4:6])
-        if creator is not None and tag[4:6] != "00" and level_of(tag) <= query.level:
-            found.append((tag, creator))
-    return found
-
-
-def _take_private(attributes: Attributes, private: list[tuple[str, str]]) -> dict[str, Any]:
+def _take(attributes: Attributes, tree: Tree) -> dict[str, Any]:
+    """Return of a data set or item what is wanted, private attributes with their creators."""
     found: dict[str, Any] = {}
-    for tag, creator in private:
-        held = resolve_tag(attributes, tag, creator)
-        if held is not None and held in attributes:
-            block = held[:4] + "00" + held[4:6]
-            found |= {block: attributes[block], held: attributes[held]}
+    for (tag, creator), below in tree.items():
+        held = tag if creator is None else resolve_tag(attributes, tag, creator)
+        if held is None or held not in attributes:
+            continue
+        if creator is not None:
+            block = f"{held[:4]}00{held[4:6]}"
+            found[block] = attributes[block]
+        found[held] = attributes[held] if below is None else _prune(attributes[held], below)
     return found
 
 
@@ -182,13 +185,6 @@ def _compute(counts: Mapping[str, int], retrieve_url: str | None) -> dict[str, A
 
 
 def _prune(element: Mapping[str, Any], tree: Tree) -> Mapping[str, Any]:
-    items = [
-        {
-            tag: item[tag] if below is None else _prune(item[tag], below)
-            for tag, below in sorted(tree.items())
-            if tag in item
-        }
-        for item in element.get("Value", ())
-        if item
-    ]
+    values = element.get("Value", ())
+    items = [dict(sorted(_take(item, tree).items())) for item in values if item]
     return {"vr": element["vr"], "Value": items} if items else {"vr": element["vr"]}

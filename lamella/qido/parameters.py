@@ -13,7 +13,8 @@ Choices that the standard leaves open:
 - A key of a level below the results' (`/studies?Modality=CT`) is ignored with a warning.
 - Private attributes belong to instances; a key or `includefield` needs the creator as one more
   key (`00091001=X&00090010=ACME`), whose block number need not be that of the stored object. The
-  creator is a matching key as well. Private attributes inside sequences are not supported.
+  creator is a matching key as well. Inside a sequence the creator stands there too
+  (`00400275.00091001=X&00400275.00090010=ACME`), and a sequence may itself be private.
 
 Source:
     PS3.18 §8.3.4, §10.6.1.2.
@@ -41,6 +42,7 @@ from lamella.archive.query import (
     Query,
     Universal,
     check_uid,
+    find_creators,
     parse_attribute,
     parse_condition,
     parse_private_vr,
@@ -84,7 +86,7 @@ class _Parts:
     include: set[Path] = field(default_factory=set)
     include_all: bool = False
     matches: dict[Path, tuple[Attribute, str]] = field(default_factory=dict)
-    creators: dict[str, str] = field(default_factory=dict)
+    creators: dict[Path, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -193,8 +195,8 @@ def _gather_match(parts: _Parts, name: str, value: str) -> None:
     if attribute.path in parts.matches:
         raise InvalidRequest(f"The attribute {attribute.name} is given more than once.")
     parts.matches[attribute.path] = (attribute, value)
-    if attribute.is_private_creator and len(attribute.path) == 1 and value.strip():
-        parts.creators[attribute.path[0]] = value.strip()
+    if attribute.is_private_creator and value.strip():
+        parts.creators[attribute.path] = value.strip()
 
 
 def _build_keys(parts: _Parts, level: Level) -> tuple[Key, ...]:
@@ -202,21 +204,21 @@ def _build_keys(parts: _Parts, level: Level) -> tuple[Key, ...]:
     multiple_values = _read_flag(parts, "multiplevaluematching")
     keys = []
     for path, (attribute, value) in sorted(parts.matches.items()):
-        creator = _find_creator(parts, attribute)
-        if attribute.is_private and creator:
-            attribute = parse_private_vr(attribute, creator)
-        elif attribute.is_private:
+        creators = find_creators(path, parts.creators)
+        if creators is None:
             parts.warnings.append(
                 f"The private attribute {attribute.name} came without its creator and was ignored."
             )
             continue
         if attribute.is_private_creator:
-            creator = parts.creators.get(path[0])
+            creators = (*(creators[:-1] or (None,) * (len(path) - 1)), parts.creators.get(path))
+        elif creators and creators[-1]:
+            attribute = parse_private_vr(attribute, creators[-1])
         condition = parse_condition(
             attribute, value, empty_values=empty_values, multiple_values=multiple_values
         )
         if not isinstance(condition, Universal) and _can_match(parts, attribute, level):
-            keys.append(Key(path, attribute.vr, condition, creator))
+            keys.append(Key(path, attribute.vr, condition, creators))
     return tuple(keys)
 
 
@@ -234,13 +236,6 @@ def _can_match(parts: _Parts, attribute: Attribute, level: Level) -> bool:
     return True
 
 
-def _find_creator(parts: _Parts, attribute: Attribute) -> str | None:
-    if not attribute.is_private or len(attribute.path) > 1:
-        return None
-    tag = attribute.path[0]
-    return parts.creators.get(tag[:4] + "00" + tag[4:6])
-
-
 def _list_asked(parts: _Parts, level: Level) -> set[Path]:
     """Return the paths of the match parameters, which are returned too, universal or not."""
     return {
@@ -253,7 +248,7 @@ def _list_asked(parts: _Parts, level: Level) -> set[Path]:
 def _warn_of_lost_includes(parts: _Parts) -> None:
     for path in sorted(parts.include):
         attribute = Attribute(path, "UN")
-        if attribute.is_private and not _find_creator(parts, attribute):
+        if find_creators(path, parts.creators) is None:
             parts.warnings.append(
                 f"The includefield {attribute.name} came without its private creator"
                 " and was ignored."

@@ -1,5 +1,7 @@
 """Exact matching of DICOM JSON, rule by rule."""
 
+from dataclasses import replace
+
 import pytest
 
 from lamella.archive.matching import matches
@@ -8,9 +10,9 @@ from lamella.archive.query import Key, parse_attribute, parse_condition
 from lamella.archive.temporal import parse_offset, shift
 
 
-def key(name, text, creator=None, **flags):
+def key(name, text, creators=(), **flags):
     attribute = parse_attribute(name)
-    return Key(attribute.path, attribute.vr, parse_condition(attribute, text, **flags), creator)
+    return Key(attribute.path, attribute.vr, parse_condition(attribute, text, **flags), creators)
 
 
 def element(name, *values):
@@ -211,7 +213,29 @@ def test_private_keys_find_their_block():
     }
     attribute = parse_attribute("00091001")
     condition = parse_condition(type(attribute)(attribute.path, "LO"), "right")
-    assert matches(attributes, [Key(attribute.path, "LO", condition, "ACME")])
-    assert not matches(attributes, [Key(attribute.path, "LO", condition, "OTHER")])
-    assert matches(attributes, [key("00090010", "ACME", creator="ACME")])
-    assert not matches(attributes, [key("00090010", "NOBODY", creator="NOBODY")])
+    assert matches(attributes, [Key(attribute.path, "LO", condition, ("ACME",))])
+    assert not matches(attributes, [Key(attribute.path, "LO", condition, ("OTHER",))])
+    assert matches(attributes, [key("00090010", "ACME", creators=("ACME",))])
+    assert not matches(attributes, [key("00090010", "NOBODY", creators=("NOBODY",))])
+
+
+def test_private_keys_find_their_block_inside_sequences_and_private_sequences():
+    item = {
+        "00090010": {"vr": "LO", "Value": ["OTHER"]},
+        "00090020": {"vr": "LO", "Value": ["ACME"]},
+        "00092001": {"vr": "DT", "Value": ["20260101"]},
+        "00092002": {"vr": "SQ", "Value": [{"00100020": {"vr": "LO", "Value": ["P1"]}}]},
+    }
+    attributes = {"00400275": {"vr": "SQ", "Value": [item]}}
+
+    def asks(name, vr, text, creators):
+        attribute = replace(parse_attribute(name), vr=vr)
+        return [Key(attribute.path, vr, parse_condition(attribute, text), creators)]
+
+    here, elsewhere = "00400275.00091001", "00400275.00091002.PatientID"
+    assert matches(attributes, asks(here, "DT", "2026", (None, "ACME")))
+    assert not matches(attributes, asks(here, "DT", "2026", (None, "OTHER")))
+    assert not matches(attributes, asks(here, "DT", "2025", (None, "ACME")))
+    assert matches(attributes, asks(elsewhere, "LO", "P1", (None, "ACME", None)))
+    assert not matches(attributes, asks(elsewhere, "LO", "P1", (None, "OTHER", None)))
+    assert matches(attributes, asks("00400275.00090010", "LO", "ACME", (None, "ACME")))

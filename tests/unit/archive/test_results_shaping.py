@@ -119,7 +119,7 @@ def test_matching_keys_are_returned():
 
 
 def test_private_attributes_come_with_their_creator():
-    result = shape(Level.INSTANCE, "00091001", creators=(("00090010", "ACME"),))
+    result = shape(Level.INSTANCE, "00091001", creators=((("00090010",), "ACME"),))
     assert result["00091101"] == value("LO", "right")
     assert result["00090011"] == value("LO", "ACME")
     assert not {"00090010", "00091001"} & set(result)
@@ -145,3 +145,27 @@ def test_attributes_are_not_changed(level):
     before = repr(ATTRIBUTES)
     shape(level, include_all=True)
     assert repr(ATTRIBUTES) == before
+
+
+def test_private_attributes_inside_sequences_come_with_their_creator():
+    item = {
+        "00090011": value("LO", "ACME"),
+        "00091101": value("LO", "right"),
+        "00091102": value("SQ", {"00100020": value("LO", "P1"), "00100010": value("PN")}),
+        "00400009": value("SH", "S1"),
+    }
+    creators = ((("00400275", "00090010"), "ACME"),)
+
+    def take(*include, **fields):
+        asked = frozenset(map(path, include))
+        query = Query(Level.INSTANCE, include=asked, default_levels=frozenset(), **fields)
+        return shape_result({"00400275": value("SQ", item)}, query).get("00400275")
+
+    right = value("SQ", {"00090011": value("LO", "ACME"), "00091101": value("LO", "right")})
+    assert take("00400275.00091001", creators=creators) == right
+    assert take("00400275.00091001") is None
+    part = {
+        "00090011": value("LO", "ACME"),
+        "00091102": value("SQ", {"00100020": value("LO", "P1")}),
+    }
+    assert take("00400275.00091002.PatientID", creators=creators) == value("SQ", part)

@@ -152,10 +152,10 @@ def test_target_decides_which_tables_are_returned(level, path, defaults):
 
 def test_private_attributes_with_their_creator():
     query = search("00090010=ACME&00091001=a*&includefield=00091002,00091003", Level.INSTANCE)
-    assert query.creators == (("00090010", "ACME"),)
+    assert query.creators == ((("00090010",), "ACME"),)
     assert query.keys == (
-        Key(("00090010",), "LO", Single("ACME"), "ACME"),
-        Key(("00091001",), "LO", Wildcard("a*"), "ACME"),
+        Key(("00090010",), "LO", Single("ACME"), ("ACME",)),
+        Key(("00091001",), "LO", Wildcard("a*"), ("ACME",)),
     )
     assert {("00091002",), ("00091003",)} <= query.include
     assert query.warnings == ()
@@ -163,7 +163,7 @@ def test_private_attributes_with_their_creator():
 
 def test_known_private_attributes_have_their_vr():
     keys = search("00190010=SIEMENS MR HEADER&0019100C=1000", Level.INSTANCE).keys
-    assert keys[1] == Key(("0019100C",), "IS", Single("1000"), "SIEMENS MR HEADER")
+    assert keys[1] == Key(("0019100C",), "IS", Single("1000"), ("SIEMENS MR HEADER",))
 
 
 def test_time_zone_is_no_matching_key():
@@ -186,3 +186,19 @@ def test_a_known_character_set_is_answered_in_utf_8(charset):
 def test_only_unknown_character_sets_are_refused(charset):
     with pytest.raises(InvalidRequest, match="character set"):
         search(f"charset={charset}")
+
+
+def test_private_attributes_in_sequences_have_their_creator_there():
+    query = search(
+        "00400275.00090010=ACME&00400275.00091001=a*&includefield=00400275.00091002.PatientID",
+        Level.INSTANCE,
+    )
+    assert query.keys == (
+        Key(("00400275", "00090010"), "LO", Single("ACME"), (None, "ACME")),
+        Key(("00400275", "00091001"), "LO", Wildcard("a*"), (None, "ACME")),
+    )
+    assert query.creators == ((("00400275", "00090010"), "ACME"),)
+    assert query.warnings == ()
+    lost = search("00400275.00091001=x&00090010=ACME", Level.INSTANCE)
+    assert [key.path for key in lost.keys] == [("00090010",)]
+    assert "00091001" in lost.warnings[0]
