@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, ControllerRouterHandler
 
-from lamella import __version__
 from lamella.dicomweb.problems import answer_error
 from lamella.dicomweb.services import Services
 from lamella.qido import routes as qido_routes
 from lamella.stow import routes as stow_routes
 from lamella.wado import routes as wado_routes
-from lamella.web import api, capabilities, health
+from lamella.web import api, capabilities, health, openapi
 from lamella.web.methods import Methods
 from lamella.web.origins import Origins
 from lamella.web.patience import STALL_S, Patience
 from lamella.web.watching import RequestWatch
+
+
+def list_routes() -> list[ControllerRouterHandler]:
+    """Return the handlers of all doors."""
+    return [
+        *qido_routes.ROUTES,
+        *wado_routes.ROUTES,
+        *stow_routes.ROUTES,
+        *capabilities.ROUTES,
+        api.ROUTER,
+        *health.ROUTES,
+    ]
 
 
 def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
@@ -28,21 +38,10 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         stall_s: How long to wait for the next bytes of a request's body.
     """
     app = Litestar(
-        route_handlers=[
-            *qido_routes.ROUTES,
-            *wado_routes.ROUTES,
-            *stow_routes.ROUTES,
-            *capabilities.ROUTES,
-            api.ROUTER,
-            *health.ROUTES,
-        ],
+        route_handlers=list_routes(),
         exception_handlers={Exception: answer_error},
         state=State({"services": services}),
-        openapi_config=OpenAPIConfig(
-            title="Lamella",
-            version=__version__,
-            description="A DICOMweb archive in which every view is pinned to a commit.",
-        ),
+        openapi_config=openapi.CONFIG,
         logging_config=None,
         request_max_body_size=1 << 20,
     )

@@ -18,19 +18,21 @@ from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
 from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.transactions import DATA_SETS, Transaction, declare
 from lamella.errors import InvalidRequest
 from lamella.qido.pages import ResultPage, write_page
-from lamella.qido.parameters import parse_search
+from lamella.qido.parameters import CONTROLS, parse_search
 
 _ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
 _MORE = "There are additional results that can be requested"
+_SEARCH = declare(Transaction("10.6", DATA_SETS, parameters=tuple(sorted(CONTROLS))))
 
 
 def _paths(resource: str) -> list[str]:
     return [f"{root}{resource}" for root in _ROOTS]
 
 
-@route(_paths("/studies"), http_method=["GET", "HEAD"], name="search-studies")
+@route(_paths("/studies"), http_method=["GET", "HEAD"], name="search-studies", opt=_SEARCH)
 async def search_studies(request: Request[Any, Any, Any]) -> ASGIApp:
     """Search for studies of this revision."""
     return await _search(request, Level.STUDY)
@@ -40,6 +42,7 @@ async def search_studies(request: Request[Any, Any, Any]) -> ASGIApp:
     [*_paths("/series"), *_paths("/studies/{study:str}/series")],
     http_method=["GET", "HEAD"],
     name="search-series",
+    opt=_SEARCH,
 )
 async def search_series(request: Request[Any, Any, Any]) -> ASGIApp:
     """Search for series, of one study or of all."""
@@ -54,6 +57,7 @@ async def search_series(request: Request[Any, Any, Any]) -> ASGIApp:
     ],
     http_method=["GET", "HEAD"],
     name="search-instances",
+    opt=_SEARCH,
 )
 async def search_instances(request: Request[Any, Any, Any]) -> ASGIApp:
     """Search for instances, of one series, one study or all."""

@@ -14,6 +14,7 @@ from litestar import Request, delete
 from litestar.response import Response
 
 from lamella.dicomweb.pinned import pin
+from lamella.dicomweb.transactions import Transaction, declare
 from lamella.dicomweb.writers import open_session
 from lamella.vcs.deletion import Target, delete_target
 
@@ -29,6 +30,7 @@ _INSTANCE = f"{_SERIES}/instances/{{instance:str}}"
         for resource in (_STUDY, _SERIES, _INSTANCE)
     ],
     name="delete",
+    opt=declare(Transaction("", status=204)),
 )
 async def delete_instances(request: Request[Any, Any, Any]) -> Response[None]:
     """Delete a study, a series or an instance from a branch, as one commit."""

@@ -17,9 +17,17 @@ from lamella.archive.facts import InstanceFacts
 from lamella.archive.instances import Intake, Received
 from lamella.archive.spool import Chunk
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import DICOM, MediaType, negotiate_json, parse_content_type
+from lamella.dicomweb.media_types import (
+    DICOM,
+    DICOM_JSON,
+    JSON,
+    MediaType,
+    negotiate_json,
+    parse_content_type,
+)
 from lamella.dicomweb.multipart_reader import boundary_of, read_parts
 from lamella.dicomweb.pinned import Pinned, pin
+from lamella.dicomweb.transactions import Transaction, declare, related
 from lamella.dicomweb.writers import open_session
 from lamella.errors import (
     InstanceRefused,
@@ -43,6 +51,7 @@ _PART_TYPES = (DICOM, "application/octet-stream")
     ],
     status_code=200,
     name="store",
+    opt=declare(Transaction("10.5", (DICOM_JSON, JSON), bodies=(related(DICOM), DICOM))),
     request_max_body_size=None,
 )
 async def store(request: Request[Any, Any, Any]) -> ASGIApp:

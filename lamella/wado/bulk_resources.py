@@ -35,6 +35,7 @@ from lamella.dicomweb.multipart_writer import (
     part_header,
 )
 from lamella.dicomweb.pinned import Pinned
+from lamella.dicomweb.transactions import Transaction, declare, related
 from lamella.errors import NotAcceptable, ResourceNotFound
 from lamella.imaging.decoders import can_decode
 from lamella.vcs.selection import Selected
@@ -63,6 +64,7 @@ class Wanted:
     list_paths(f"{STUDY}/bulkdata", f"{SERIES}/bulkdata", f"{INSTANCE}/bulkdata"),
     http_method=READ,
     name="retrieve-all-bulk-data",
+    opt=declare(Transaction("10.4.1.1.5", (related(OCTET_STREAM),))),
 )
 async def retrieve_all_bulk_data(request: Request[Any, Any, Any]) -> ASGIApp:
     """Retrieve every value that metadata show as a BulkDataURI."""
@@ -74,6 +76,7 @@ async def retrieve_all_bulk_data(request: Request[Any, Any, Any]) -> ASGIApp:
     list_paths(f"{STUDY}/pixeldata", f"{SERIES}/pixeldata", f"{INSTANCE}/pixeldata"),
     http_method=READ,
     name="retrieve-pixel-data",
+    opt=declare(Transaction("10.4.1.1.6", (related(OCTET_STREAM),))),
 )
 async def retrieve_pixel_data(request: Request[Any, Any, Any]) -> ASGIApp:
     """Retrieve the pixel data of all instances."""

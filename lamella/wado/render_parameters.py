@@ -22,6 +22,8 @@ from lamella.imaging.rendering.options import (
 from lamella.imaging.rendering.viewport import Viewport
 from lamella.imaging.rendering.windows import Window
 
+RENDERED_PARAMETERS = ("annotation", "iccprofile", "quality", "viewport", "window")
+THUMBNAIL_PARAMETERS = ("viewport",)
 THUMBNAIL_SIDE = 256
 _FUNCTIONS = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
 Query = MultiDict[Any]

@@ -15,6 +15,8 @@ from lamella.imaging.rendering.attributes import count_frames, first_value, read
 from lamella.imaging.rendering.options import MP4, PICTURE_TYPES, can_make_mp4
 
 HTML, PLAIN, SVG = "text/html", "text/plain", "image/svg+xml"
+DOCUMENT_TYPES = ("application/pdf", "text/xml", "model/stl", "model/obj", "model/mtl")
+"""What encapsulated documents usually are; others go out as the type that they name."""
 _PIXEL_DATA = ("7FE00010", "7FE00008", "7FE00009")
 _DOCUMENT, _DOCUMENT_TYPE = "00420011", "00420012"
 _WAVEFORMS, _CONTENT, _VALUE_TYPE = "54000100", "0040A730", "0040A040"
@@ -46,6 +48,16 @@ class Kind:
     representative: int = 0
 
 
+def list_image_types() -> tuple[str, ...]:
+    """Return the media types of rendered images of several frames."""
+    return PICTURE_TYPES + ((MP4,) if can_make_mp4() else ())
+
+
+def list_rendered_types() -> tuple[str, ...]:
+    """Return the media types of rendered resources, of whatever category."""
+    return (*list_image_types(), HTML, PLAIN, SVG, *DOCUMENT_TYPES)
+
+
 def classify(document: Mapping[str, Any]) -> Kind | None:
     """Return what an instance is, or None if there is nothing to see.
 
@@ -70,5 +82,4 @@ def _classify_image(document: Mapping[str, Any]) -> Kind:
         return Kind(Category.IMAGE, PICTURE_TYPES, 1)
     named = read_number(document, _REPRESENTATIVE_FRAME)
     index = n_frames // 2 if named is None else int(named) - 1
-    types = PICTURE_TYPES + ((MP4,) if can_make_mp4() else ())
-    return Kind(Category.IMAGE, types, n_frames, index if 0 <= index < n_frames else 0)
+    return Kind(Category.IMAGE, list_image_types(), n_frames, index if 0 <= index < n_frames else 0)

@@ -17,6 +17,7 @@ from lamella.archive.values import is_uid
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.media_types import DICOM, MediaRange, negotiate_rendered, parse_accept
 from lamella.dicomweb.pinned import Pinned
+from lamella.dicomweb.transactions import Transaction, declare
 from lamella.errors import InvalidRequest, NotAcceptable, ResourceNotFound
 from lamella.imaging.rendering.options import RenderOptions
 from lamella.imaging.rendering.viewport import Viewport
@@ -26,7 +27,7 @@ from lamella.wado.instances import answer_instances
 from lamella.wado.pictures import Subject
 from lamella.wado.render_parameters import Query, read_decimals, read_options, read_quality
 from lamella.wado.rendered import Plan, make_whole, read_kind
-from lamella.wado.subjects import Category, Kind
+from lamella.wado.subjects import Category, Kind, list_rendered_types
 from lamella.wado.targets import READ, list_paths, select_named
 
 _DEFAULT_SYNTAX = "1.2.840.10008.1.2.1"
@@ -34,11 +35,20 @@ _PICTURE_ONLY = (
     "annotation", "rows", "columns", "region", "windowCenter", "windowWidth", "imageQuality",
     "frameNumber",
 )  # fmt: skip
+_PARAMETERS = (
+    "requestType", "studyUID", "seriesUID", "objectUID", "contentType", "transferSyntax",
+    *_PICTURE_ONLY,
+)  # fmt: skip
 _ANY_SIDE = 8192  # the other one decides
 _UNSUPPORTED = ("presentationUID", "presentationSeriesUID")
 
 
-@route(list_paths("/wado"), http_method=READ, name="retrieve-by-uri")
+@route(
+    list_paths("/wado"),
+    http_method=READ,
+    name="retrieve-by-uri",
+    opt=declare(Transaction("9", (*list_rendered_types(), DICOM), parameters=_PARAMETERS)),
+)
 async def retrieve_by_uri(request: Request[Any, Any, Any]) -> ASGIApp:
     """Retrieve one instance by WADO-URI."""
     query = request.query_params

@@ -14,41 +14,22 @@ from typing import Any
 
 import msgspec
 from litestar import Request, route
+from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from lamella import __version__
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import (
-    DICOM,
-    DICOM_JSON,
-    DICOM_XML,
-    JSON,
-    OCTET_STREAM,
-    negotiate_json,
-)
+from lamella.dicomweb.media_types import JSON, negotiate_json
 from lamella.dicomweb.pinned import pin
+from lamella.dicomweb.transactions import Transaction, transaction_of
 
 WADL = "application/vnd.sun.wadl+xml"
 ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
 _BELOW = "/dicomweb/{dataset}/{revision}/"
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-_SEARCH = ("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching")
-_METADATA = (DICOM_JSON, JSON, DICOM_XML)
-_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_MEDIA_TYPES = {
-    "search-studies": _METADATA,
-    "search-series": _METADATA,
-    "search-instances": _METADATA,
-    "retrieve-metadata": _METADATA,
-    "retrieve-instances": (DICOM,),
-    "retrieve-frames": (OCTET_STREAM,),
-    "retrieve-bulk-data": (OCTET_STREAM,),
-    "retrieve-rendered": _PICTURES,
-    "retrieve-thumbnail": _PICTURES,
-    "store": (DICOM_JSON, JSON),
-}
+_EVERYWHERE = ("accept", "charset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +39,27 @@ class Operation:
     Attributes:
         name: The transaction, as the routes name it.
         path: Behind the root, without a slash at its start; `{names}` are variable.
+        transaction: What its route says of itself.
+        summary: What it does, in one sentence.
     """
 
     method: str
     name: str
     path: str
+    transaction: Transaction
+    summary: str
 
     @property
-    def media_types(self) -> Sequence[str]:
-        """What its answers may be; empty where that is not told."""
-        return _MEDIA_TYPES.get(self.name, ())
+    def answers(self) -> Sequence[str]:
+        """Media types of its answers."""
+        is_single = "{instance}" in self.path
+        more = self.transaction.single_answers if is_single else ()
+        return (*self.transaction.answers, *more)
 
     @property
     def parameters(self) -> Sequence[str]:
         """Query parameters besides attributes."""
-        return ("accept", *(_SEARCH if self.name.startswith("search-") else ()))
+        return (*_EVERYWHERE, *self.transaction.parameters)
 
 
 @route(list(ROOTS), http_method=["OPTIONS"], name="capabilities")
@@ -99,7 +86,7 @@ ROUTES = (retrieve_capabilities,)
 def list_operations(routes: Iterable[Any]) -> list[Operation]:
     """Return what can be done below a DICOMweb root, in order of paths."""
     found = {
-        Operation(str(method), str(handler.name), one.path_format.removeprefix(_BELOW))
+        _describe(handler, str(method), one.path_format.removeprefix(_BELOW))
         for one in routes
         if isinstance(one, HTTPRoute) and one.path_format.startswith(_BELOW)
         for handler in one.route_handlers
@@ -109,6 +96,11 @@ def list_operations(routes: Iterable[Any]) -> list[Operation]:
     return sorted(found, key=lambda one: (one.path, one.method, one.name))
 
 
+def _describe(handler: HTTPRouteHandler, method: str, path: str) -> Operation:
+    summary = (handler.fn.__doc__ or "").partition("\n")[0]
+    return Operation(method, str(handler.name), path, transaction_of(handler.opt), summary)
+
+
 def write_json(root_url: str, operations: Sequence[Operation]) -> bytes:
     """Return the document as JSON: resources by path, each with its methods."""
     resources: dict[str, dict[str, Any]] = {}
@@ -116,7 +108,9 @@ def write_json(root_url: str, operations: Sequence[Operation]) -> bytes:
         methods = resources.setdefault(one.path, {})
         methods[one.method] = {
             "transaction": one.name,
-            "mediaTypes": list(one.media_types),
+            "summary": one.summary,
+            "mediaTypes": list(one.answers),
+            "takes": list(one.transaction.bodies),
             "parameters": list(one.parameters),
         }
     return msgspec.json.encode(
@@ -155,11 +149,12 @@ def _add_resource(parent: ET.Element, path: str) -> ET.Element:
 
 def _add_method(resource: ET.Element, one: Operation) -> None:
     method = ET.SubElement(resource, "method", {"name": one.method})
-    ET.SubElement(method, "doc", {"title": one.name})
+    ET.SubElement(method, "doc", {"title": one.name}).text = one.summary
     asked = ET.SubElement(method, "request")
     for name in one.parameters:
         ET.SubElement(asked, "param", {"name": name, "style": "query"})
-    status = "204" if one.method == "DELETE" else "200"
-    answer = ET.SubElement(method, "response", {"status": status})
-    for media_type in one.media_types:
+    for media_type in one.transaction.bodies:
+        ET.SubElement(asked, "representation", {"mediaType": media_type})
+    answer = ET.SubElement(method, "response", {"status": str(one.transaction.status)})
+    for media_type in one.answers:
         ET.SubElement(answer, "representation", {"mediaType": media_type})

@@ -108,6 +108,7 @@ class TestMethods:
         head = collection.store_well(make_instance())
         api = f"/api/v1/datasets/{collection.name}"
         paths = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/datasets", api]
+        paths += ["/schema/openapi.json", "/schema"]
         paths += [f"{api}/branches", f"{api}/tags", f"{api}/commits", f"{api}/commits/{head}"]
         for path in paths:
             url = collection.server.http + path
@@ -214,6 +215,15 @@ class TestProxies:
     ) -> None:
         answer = collection.get("/studies", headers=headers)
         assert answer.headers["content-location"].startswith(f"{base}/dicomweb/")
+
+    def test_the_api_document_names_the_proxy(self, collection: Collection) -> None:
+        headers = {"X-Forwarded-Host": "pacs.example.org", "X-Forwarded-Prefix": "/imaging"}
+        url = f"{collection.server.http}/schema/openapi.json"
+        document = collection.client.get(url, headers=headers).json()
+        assert document["servers"] == [{"url": "http://pacs.example.org/imaging"}]
+        assert "/api/v1/datasets/{dataset}" in document["paths"]
+        direct = collection.client.get(url).json()
+        assert direct["servers"] == [{"url": collection.server.http}]
 
     @pytest.mark.parametrize(
         ("trusted", "is_believed"),
