@@ -35,22 +35,49 @@ class Patience:
         if scope["type"] != ScopeType.HTTP or scope["method"] not in _WITH_BODY:
             await self._app(scope, receive, send)
             return
-
-        pending: set[asyncio.Future[Any]] = set()
-
-        async def receive_soon() -> Any:
-            # Waited for beside, not cancelled: cancelling what granian gives now and then wakes
-            # nobody, and the request would never be answered.
-            coming = asyncio.ensure_future(receive())
-            pending.add(coming)
-            await asyncio.wait((coming,), timeout=self._stall_s)
-            if not coming.done():
-                raise SenderStalled(f"No more of the request's body came for {self._stall_s:g} s.")
-            pending.discard(coming)
-            return coming.result()
-
+        line = _Line(receive, send, self._stall_s)
         try:
-            await self._app(scope, receive_soon, send)
+            await self._app(scope, line.receive, line.send)
         finally:
-            for coming in pending:
-                coming.cancel()
+            line.hang_up()
+
+
+class _Line:
+    """What a request hears its sender by, and speaks to it; let go of when it is answered.
+
+    As long as anything refers to a body that has not all come, granian sometimes keeps its
+    connection open after the answer (seen in one of eight; collecting garbage ended it). Requests
+    and their errors refer to themselves in circles, so that would be until Python looks for such
+    circles: a long time, on a server that has little to do.
+    """
+
+    def __init__(self, receive: Receive, send: Send, stall_s: float) -> None:
+        self._receive: Receive | None = receive
+        self._send: Send | None = send
+        self._stall_s = stall_s
+        self._coming: asyncio.Future[Any] | None = None
+
+    async def receive(self) -> Any:
+        """Return the next message.
+
+        Raises:
+            SenderStalled: None comes.
+        """
+        if self._receive is None:
+            return {"type": "http.disconnect"}
+        self._coming = coming = asyncio.ensure_future(self._receive())
+        await asyncio.wait((coming,), timeout=self._stall_s)
+        if not coming.done():
+            raise SenderStalled(f"No more of the request's body came for {self._stall_s:g} s.")
+        return coming.result()
+
+    async def send(self, message: Any) -> None:
+        """Pass on a message."""
+        if self._send is not None:
+            await self._send(message)
+
+    def hang_up(self) -> None:
+        """Refer to the server's ends no more."""
+        if self._coming is not None:
+            self._coming.cancel()
+        self._receive = self._send = self._coming = None
