@@ -15,6 +15,8 @@ from lamella.archive.recorder import Attributes, BulkValue
 from lamella.archive.source import ByteSource, MemorySource
 from lamella.errors import ResourceNotFound
 
+_MOST_DIGITS = 9  # of the number of an item in its sequence
+
 
 @dataclass(frozen=True, slots=True)
 class ValueLocation:
@@ -85,7 +87,8 @@ def _find_inline(attributes: Attributes, path: str) -> tuple[str, bytes]:
     *steps, key = path.split("/")
     for tag, item_index in zip(steps[::2], steps[1::2], strict=False):
         items = attributes.get(tag, {}).get("Value", [])
-        if attributes.get(tag, {}).get("vr") != "SQ" or not item_index.isdecimal():
+        is_index = item_index.isdecimal() and len(item_index) <= _MOST_DIGITS
+        if attributes.get(tag, {}).get("vr") != "SQ" or not is_index:
             raise ResourceNotFound(f"The instance has no bulk data at {path}.")
         if int(item_index) >= len(items):
             raise ResourceNotFound(f"The instance has no bulk data at {path}.")

@@ -349,11 +349,11 @@ def parse_condition(
     if attribute.vr in BULK_VRS:
         raise InvalidRequest(f"{attribute.name} holds binary data, which cannot be matched.")
     parts = _split_list(attribute.vr, text, multiple_values)
+    if not parts:
+        return Universal()
     if attribute.vr == "UI":
         return UidList(tuple(check_uid(part, attribute.name) for part in parts))
     members = tuple(_parse_one(attribute, part) for part in parts)
-    if not members:
-        return Universal()
     if len(members) == 1:
         return members[0]
     return AllOf(members) if multiple_values else AnyOf(members)

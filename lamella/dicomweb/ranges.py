@@ -47,12 +47,17 @@ def parse_range(
     if not first and not last:
         return None
     if not first:
-        start, stop = max(0, size_bytes - int(last)), size_bytes
+        start, stop = max(0, size_bytes - _read(last)), size_bytes
     else:
-        start = int(first)
-        stop = min(int(last) + 1, size_bytes) if last else size_bytes
-        if last and int(last) < start:
+        start = _read(first)
+        stop = min(_read(last) + 1, size_bytes) if last else size_bytes
+        if last and _read(last) < start:
             return None  # not a valid range: ignored
     if start >= size_bytes or start >= stop:
         raise RangeNotSatisfiable(size_bytes)
     return ByteRange(start, stop)
+
+
+def _read(digits: str) -> int:
+    """Return a number; of one that is beyond every body's size, its first digits will do."""
+    return int(digits.lstrip("0")[:19] or 0)

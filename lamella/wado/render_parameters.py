@@ -93,7 +93,7 @@ def read_quality(text: str | None, name: str) -> int:
     """
     if text is None:
         return DEFAULT_QUALITY
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:4]) <= 100):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= 100):
         raise InvalidRequest(f"The parameter {name} is a whole number from 1 to 100.")
     return int(text)
 

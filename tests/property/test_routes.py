@@ -17,6 +17,7 @@ from tests.harness.server import serve
 from tests.harness.web import BOUNDARY, Reply, store
 
 CASES_SHORT, CASES_LONG = 400, 100_000
+LONG_NUMBER = "9" * 5000  # Python refuses to read so many digits
 RESOURCES = [
     "", "/studies", "/series", "/instances", "/studies/{}", "/studies/{}/series", "/wado",
     "/studies/{}/instances", "/studies/{}/metadata", "/studies/{}/rendered",
@@ -26,14 +27,19 @@ RESOURCES = [
     "/studies/{}/series/{}/instances/{}/rendered",
     "/studies/{}/series/{}/instances/{}/frames/{}/rendered",
     "/studies/{}/series/{}/instances/{}/bulkdata/{}",
+    "/studies/{}/bulkdata", "/studies/{}/series/{}/pixeldata", "/studies/{}/thumbnail",
+    "/studies/{}/series/{}/instances/{}/frames/{}/thumbnail",
 ]  # fmt: skip
 API = [
     "/api/v1/datasets", "/api/v1/datasets/{}", "/api/v1/datasets/default/{}",
     "/api/v1/datasets/default/commits/{}", "/api/v1/datasets/default/instances/{}/file",
+    "/api/v1/datasets/default/branches/{}", "/api/v1/datasets/{}/conflicts", "/api/v1/{}", "/{}",
 ]  # fmt: skip
+INSTANCE = "/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1"
 ODD = st.text(max_size=12) | st.sampled_from(
     ["", "..", ".", "%", "%zz", "%ff", "%00", "main~1", "main~99", "main@", "a/b", "-1", "0",
-     "1,1", "1,2", "9" * 70, "*", "?", "\\", '"', "🩻", "7FE00010", "00081140/1/00081155"]
+     "1,1", "1,2", "9" * 70, LONG_NUMBER, "*", "?", "\\", '"', "🩻",
+     "7FE00010", "00081140/1/00081155"]
 )  # fmt: skip
 KNOWN = st.sampled_from(["1.2.3", "1.2.3.1", "1.2.3.1.1", "1", "main", "default"])
 SEGMENTS = st.one_of(KNOWN, KNOWN, ODD.map(lambda text: quote(text, safe="")), st.just("%ff"))
@@ -62,6 +68,26 @@ ACCEPTS = st.lists(
     ),
     max_size=8,
 ).map("".join)  # fmt: skip
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "Range": st.sampled_from(
+            ["bytes=0-9", "bytes=-1", "bytes=9-0", "bytes=0-1,3-4", f"bytes=1-{LONG_NUMBER}",
+             "bytes=-", "lines=1", "bytes=99999999-", f"bytes=-{LONG_NUMBER}"]
+        ),
+        "If-Range": st.sampled_from(['"x"', "x", "Sat, 21 Nov 2026 00:00:00 GMT"]),
+        "If-None-Match": st.sampled_from(["*", '"x"', "W/", ",", '"']),
+        "If-Match": st.sampled_from(["*", '"x"', "0" * 64, '"' + "f" * 64 + '"']),
+        "Accept-Encoding": st.sampled_from(["gzip", "*;q=0", "gzip;q=", "br,,", ";"]),
+        "Accept-Charset": st.sampled_from(["utf-8", "x;q=2", ""]),
+        "Host": st.sampled_from(["", "a b", "[::1", "x:99999", "a,b", "x" * 300]),
+        "X-Forwarded-Proto": st.sampled_from(["https", "javascript", "a,b", ""]),
+        "X-Forwarded-Host": st.sampled_from(["a/b", "x:y:z", '"', ""]),
+        "Forwarded": st.sampled_from(["for=_x;host=", "proto=x,", ";;"]),
+        "Origin": st.sampled_from(["null", "http://x", "*"]),
+        "Lamella-Message": st.sampled_from(["x" * 5000, "\xff", "a\tb"]),
+    },
+)  # fmt: skip
 MARK = f"--{BOUNDARY}".encode()
 BODIES = st.lists(
     st.sampled_from(
@@ -94,13 +120,16 @@ def targets(draw: st.DrawFn) -> str:
 
 REQUESTS = st.one_of(
     st.tuples(
-        st.sampled_from(["GET", "GET", "GET", "HEAD", "OPTIONS", "PUT"]),
+        st.sampled_from(["GET"] * 6 + ["HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "BREW"]),
         targets(),
-        st.fixed_dictionaries({"Accept": ACCEPTS}),
+        st.builds(dict.__or__, st.fixed_dictionaries({"Accept": ACCEPTS}), CONDITIONS),
         st.none(),
     ),
     st.tuples(
-        st.just("POST"), targets(), st.fixed_dictionaries({"Content-Type": TYPES}), BODIES
+        st.just("POST"),
+        targets(),
+        st.builds(dict.__or__, st.fixed_dictionaries({"Content-Type": TYPES}), CONDITIONS),
+        BODIES,
     ),
 )  # fmt: skip
 
@@ -110,6 +139,26 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with serve(tmp_path_factory.mktemp("routes") / "data", dimse="off") as running:
         assert store(running.root(), [make_instance()]).status == 200
         yield urlsplit(running.http).netloc
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "statuses"),
+    [
+        ("/studies?StudyInstanceUID=,", {}, {200}),
+        (f"/studies?limit={LONG_NUMBER}", {}, {400}),
+        (f"{INSTANCE}/frames/{LONG_NUMBER}", {}, {400}),
+        (f"{INSTANCE}/rendered?quality=0001{LONG_NUMBER}", {}, {400}),
+        (f"{INSTANCE}/bulkdata/00081140/{LONG_NUMBER}/00081155", {}, {404}),
+        (f"{INSTANCE}/bulkdata/7FE00010", {"Range": f"bytes=0-{LONG_NUMBER}"}, {206}),
+        (f"{INSTANCE}/bulkdata/7FE00010", {"Range": f"bytes={LONG_NUMBER}-"}, {416}),
+        (f"~{LONG_NUMBER}/studies", {}, {400}),
+    ],
+)
+def test_what_was_found_before(
+    address: str, target: str, headers: dict[str, str], statuses: set[int]
+) -> None:
+    reply = check_answer(address, "GET", f"/dicomweb/default/main{target}", headers, None)
+    assert reply.status in statuses
 
 
 @settings(
@@ -136,8 +185,8 @@ def test_a_hundred_thousand_requests(
 
 def check_answer(
     address: str, method: str, target: str, headers: dict[str, str], body: bytes | None
-) -> None:
-    """Send one request; what is refused is refused with a problem's title and detail.
+) -> Reply:
+    """Send one request and return its answer; a refusal has a problem's title and detail.
 
     A store that took nothing tells why of each instance instead (PS3.18 §10.5.3.2).
     """
@@ -155,3 +204,4 @@ def check_answer(
         assert problem["title"], (method, target)
         assert problem["detail"], (method, target)
         assert problem["status"] == reply.status
+    return reply

@@ -62,6 +62,8 @@ def test_what_names_no_attribute(text):
         ("PatientID", "", Universal()),
         ("PatientID", "*", Universal()),
         ("StudyDate", "*", Universal()),
+        ("StudyInstanceUID", ",", Universal()),
+        ("Modality", " \\ ,", Universal()),
         ("PatientID", "A1", Single("A1")),
         ("PatientID", "a,b", Single("a,b")),
         ("PatientID", "A\\B", AnyOf((Single("A"), Single("B")))),
