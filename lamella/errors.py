@@ -10,6 +10,7 @@
     │   └── ResourceNotFound      404          study, series, instance, frame not in this view
     ├── ReadOnlyRevision          405  0x0124  a store or delete that names no branch
     ├── NotAcceptable             406
+    │   └── BrokenInstance        406          what was sent to be stored contradicts itself
     ├── SenderStalled             408          a request's body that does not go on
     ├── Conflict                  409
     │   ├── AlreadyExists         409          a tag, branch or dataset of that name is there
@@ -93,6 +94,15 @@ class ReadOnlyRevision(LamellaError):
 
 class NotAcceptable(LamellaError):
     http_status, dimse_status, title = 406, 0xC000, "Not acceptable"
+
+
+class BrokenInstance(NotAcceptable):
+    """An instance that cannot be shown or made into anything else, because it came so.
+
+    It goes out as it came. What went wrong here, after it came, is an `IntegrityError`.
+    """
+
+    title = "Broken instance"
 
 
 class Conflict(LamellaError):

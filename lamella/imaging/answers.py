@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from lamella.errors import IntegrityError
+from lamella.errors import BrokenInstance
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.imaging.encoders import TARGETS, can_encode
 from lamella.imaging.explicit import (
@@ -120,7 +120,7 @@ def list_encodable(
         return ()
     try:
         pixel = PixelDescription.from_dicom_json(dicom_json, transfer_syntax_uid)
-    except IntegrityError:
+    except BrokenInstance:
         return ()
     # Of a deflated file the frames are found when it is inflated.
     if pixel.frames != frame_count and transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
@@ -143,7 +143,7 @@ def _plan_explicit(
         return None
     try:
         pixel = PixelDescription.from_dicom_json(dicom_json, transfer_syntax_uid)
-    except IntegrityError:
+    except BrokenInstance:
         return None
     is_whole = pixel.frames == frame_count and pixel.value_bytes <= MAX_VALUE_BYTES
     return Answer.DECOMPRESSED if is_whole else None

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.codestreams import (
     CodestreamHeader,
     read_jpeg2000_header,
@@ -89,7 +89,7 @@ class PixelDescription:
         """Return the description that an instance's DICOM JSON gives.
 
         Raises:
-            IntegrityError: An attribute that decoding needs is missing or makes no sense.
+            BrokenInstance: An attribute that decoding needs is missing or makes no sense.
         """
 
         def number(tag: str, default: int = 0) -> int:
@@ -99,7 +99,7 @@ class PixelDescription:
             try:
                 return int(value)
             except (TypeError, ValueError):
-                raise IntegrityError(f"Attribute {tag} is no number.") from None
+                raise BrokenInstance(f"Attribute {tag} is no number.") from None
 
         bits_allocated = number("00280100")
         pixel = cls(
@@ -136,7 +136,7 @@ class PixelDescription:
         """Raise unless the description can be decoded by.
 
         Raises:
-            IntegrityError: It cannot.
+            BrokenInstance: It cannot.
         """
         is_sound = (
             0 < self.rows < 1 << 16
@@ -148,9 +148,9 @@ class PixelDescription:
             and self.frames > 0
         )
         if not is_sound or (self.bits_allocated == 1 and self.samples != 1):
-            raise IntegrityError("The instance's pixel attributes are missing or contradictory.")
+            raise BrokenInstance("The instance's pixel attributes are missing or contradictory.")
         if self.frame_bytes > MAX_FRAME_BYTES:
-            raise IntegrityError(f"A frame would be longer than {MAX_FRAME_BYTES} bytes.")
+            raise BrokenInstance(f"A frame would be longer than {MAX_FRAME_BYTES} bytes.")
 
 
 def _first_value(attributes: Mapping[str, Any], tag: str) -> Any:
@@ -180,7 +180,7 @@ def decode_frame(codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
 
     Raises:
         NotAcceptable: There is no decoder for the transfer syntax.
-        IntegrityError: The codestream is broken, or is not what the attributes say.
+        BrokenInstance: The codestream is broken, or is not what the attributes say.
 
     Source:
         PS3.5 §8.2 and Annex A.4.
@@ -198,15 +198,15 @@ def decode_frame(codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
     return decoded
 
 
-def _broken(pixel: PixelDescription, why: str) -> IntegrityError:
-    return IntegrityError(f"A frame of {pixel.transfer_syntax_uid} cannot be decoded ({why}).")
+def _broken(pixel: PixelDescription, why: str) -> BrokenInstance:
+    return BrokenInstance(f"A frame of {pixel.transfer_syntax_uid} cannot be decoded ({why}).")
 
 
 def _check_header(header: CodestreamHeader | None, pixel: PixelDescription) -> CodestreamHeader:
     """Return the header if it agrees with the attributes.
 
     Raises:
-        IntegrityError: It is missing, or tells of another image.
+        BrokenInstance: It is missing, or tells of another image.
     """
     if header is None:
         raise _broken(pixel, "no header")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from lamella.archive.dictionary import find_private_vr, find_public_vr, is_private_creator
 from lamella.archive.source import ByteSource
 from lamella.archive.values import WORD_BYTES, swap_words
-from lamella.errors import IntegrityError
+from lamella.errors import BrokenInstance
 
 PIXEL_DATA = 0x7FE00010
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -138,7 +138,7 @@ class Reencoder:
         """Yield what the re-encoded data set is made of, in order.
 
         Raises:
-            IntegrityError: The bytes are no data set of that encoding, or one that has no
+            BrokenInstance: The bytes are no data set of that encoding, or one that has no
                 native form (encapsulated pixels within a sequence).
         """
         level = _Level(self._guess_pixel_representation())
@@ -191,7 +191,7 @@ class Reencoder:
         if vr in _LONG_VRS:
             return vr, self._read_length(encoding)
         if not (vr.isalpha() and vr.isupper()):
-            raise IntegrityError(f"An element before offset {self._position} has no VR.")
+            raise BrokenInstance(f"An element before offset {self._position} has no VR.")
         return vr, int.from_bytes(raw[2:], "big" if encoding.is_big_endian else "little")
 
     def _implicit_vr(self, tag: int, level: _Level) -> bytes:
@@ -217,7 +217,7 @@ class Reencoder:
                 self._position += 4
                 if tag == _ITEM_END and depth:
                     return
-                raise IntegrityError(f"A stray delimiter stands before offset {self._position}.")
+                raise BrokenInstance(f"A stray delimiter stands before offset {self._position}.")
             vr, length = self._read_vr(tag, encoding, level)
             if length == UNDEFINED_LENGTH:
                 if tag == PIXEL_DATA:
@@ -241,7 +241,7 @@ class Reencoder:
 
     def _stop(self, depth: int) -> None:
         if depth or not self._stops_at_pixels:
-            raise IntegrityError("Encapsulated pixels stand where native ones have to.")
+            raise BrokenInstance("Encapsulated pixels stand where native ones have to.")
         self.stopped_at = self._position
 
     def _starts_item(self, length: int) -> bool:
@@ -258,9 +258,9 @@ class Reencoder:
     ) -> Iterator[bytes | Span]:
         """Yield a sequence's header, items and delimiter."""
         if depth >= _MAX_DEPTH:
-            raise IntegrityError(f"Sequences are nested deeper than {_MAX_DEPTH}.")
+            raise BrokenInstance(f"Sequences are nested deeper than {_MAX_DEPTH}.")
         if vr not in (b"SQ", b"UN"):
-            raise IntegrityError(f"Element {tag:08X} has an undefined length.")
+            raise BrokenInstance(f"Element {tag:08X} has an undefined length.")
         outer = self._encoding
         if vr == b"UN":
             # PS3.5 §6.2.2 Note 7: the content of UN is always Implicit VR Little Endian.
@@ -273,7 +273,7 @@ class Reencoder:
             if mark == _SEQUENCE_END:
                 break
             if mark != _ITEM:
-                raise IntegrityError(f"No item stands before offset {self._position}.")
+                raise BrokenInstance(f"No item stands before offset {self._position}.")
             stop = end if length == UNDEFINED_LENGTH else min(end, self._position + length)
             yield _OPEN_ITEM
             inner = _Level(level.pixel_representation)

@@ -97,7 +97,7 @@ def encode_frame(data: bytes, pixel: PixelDescription, transfer_syntax_uid: str)
 
     Raises:
         NotAcceptable: There is no encoder for these pixels.
-        IntegrityError: The frame is broken.
+        BrokenInstance: The frame is broken.
     """
     from lamella.imaging.samples import read_samples
 

@@ -20,7 +20,7 @@ from itertools import chain
 
 from lamella.archive.source import ByteSource
 from lamella.archive.values import swap_words
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.decoders import DecodedFrame, PixelDescription
 from lamella.imaging.elements import (
     NATIVE_ENCODINGS,
@@ -96,14 +96,14 @@ def read_file_meta(source: ByteSource, target_uid: str = EXPLICIT_VR_LITTLE_ENDI
     """Return a file's meta information, and the form it has in another transfer syntax.
 
     Raises:
-        IntegrityError: There is none, or it names no transfer syntax.
+        BrokenInstance: There is none, or it names no transfer syntax.
 
     Source:
         PS3.10 §7.1.
     """
     head = source.read_at(0, 132)
     if head[128:] != b"DICM":
-        raise IntegrityError("The stored file has no DICM prefix.")
+        raise BrokenInstance("The stored file has no DICM prefix.")
     position, uid, kept = 132, "", []
     while (found := _read_meta_element(source, position)) is not None:
         tag, value_start, end = found
@@ -116,7 +116,7 @@ def read_file_meta(source: ByteSource, target_uid: str = EXPLICIT_VR_LITTLE_ENDI
             kept.append(raw)
         position = end
     if not uid:
-        raise IntegrityError("The stored file names no transfer syntax.")
+        raise BrokenInstance("The stored file names no transfer syntax.")
     body = b"".join(kept)
     group_length = encode_element(_GROUP_LENGTH, "UL", struct.pack("<L", len(body)))
     return FileMeta(uid, position, head + group_length + body)
@@ -135,7 +135,7 @@ def _read_meta_element(source: ByteSource, position: int) -> tuple[int, int, int
         length = int.from_bytes(header[8:12], "little")
         start = position + 12
     if not vr.isalpha() or start + length > min(source.size, position + _MAX_FILE_META):
-        raise IntegrityError("The stored file's meta information is damaged.")
+        raise BrokenInstance("The stored file's meta information is damaged.")
     return 0x00020000 | element, start, start + length
 
 
@@ -150,7 +150,7 @@ def rewrite_explicit(source: ByteSource) -> ExplicitFile:
         source: The whole stored file.
 
     Raises:
-        IntegrityError: The file is damaged. Raised before the first chunk, except for deflated
+        BrokenInstance: The file is damaged. Raised before the first chunk, except for deflated
             originals, whose damage shows only while they go out.
 
     Source:
@@ -183,7 +183,7 @@ def read_pieces(source: ByteSource, pieces: Iterable[bytes | Span]) -> Iterator[
     """Yield the bytes of pieces, small ones joined, long ones cut to `CHUNK_BYTES`.
 
     Raises:
-        IntegrityError: The source ends before a piece does.
+        BrokenInstance: The source ends before a piece does.
     """
     waiting = bytearray()
     for piece in pieces:
@@ -194,7 +194,7 @@ def read_pieces(source: ByteSource, pieces: Iterable[bytes | Span]) -> Iterator[
                 length = min(CHUNK_BYTES, piece.length_bytes - start)
                 data = source.read_at(piece.offset_bytes + start, length)
                 if len(data) != length:
-                    raise IntegrityError("The stored file ends before its time.")
+                    raise BrokenInstance("The stored file ends before its time.")
                 if waiting:
                     yield bytes(waiting)
                     waiting.clear()
@@ -215,12 +215,12 @@ def _inflate(source: ByteSource, meta: FileMeta) -> Iterator[bytes]:
             data = source.read_at(position, CHUNK_BYTES // 4)
             position += len(data)
             if not data:
-                raise IntegrityError("The stored file's deflated data set is cut short.")
+                raise BrokenInstance("The stored file's deflated data set is cut short.")
             while data and not inflater.eof:
                 yield inflater.decompress(data, CHUNK_BYTES)
                 data = inflater.unconsumed_tail
     except zlib.error as error:
-        raise IntegrityError("The stored file's deflated data set is damaged.") from error
+        raise BrokenInstance("The stored file's deflated data set is damaged.") from error
 
 
 async def decompress_instance(
@@ -247,7 +247,7 @@ async def decompress_instance(
     Raises:
         NotAcceptable: The instance has no such form: too long, no or too few frames, encapsulated
             pixels in a sequence, or a transfer syntax without decoder. The stored form has to go.
-        IntegrityError: The first frame cannot be decoded. (Later ones raise while chunks are
+        BrokenInstance: The first frame cannot be decoded. (Later ones raise while chunks are
             taken.)
 
     Source:
@@ -308,14 +308,14 @@ def _surround_pixels(
         scout = read_head()
         length = len(meta.rewritten) + sum(map(len, scout.pieces())) + len(pixel_header)
         if scout.stopped_at is None:
-            raise IntegrityError("The instance has no encapsulated Pixel Data.")
+            raise BrokenInstance("The instance has no encapsulated Pixel Data.")
         tail_start = find_tail(source, frame_ranges, scout.stopped_at)
 
         def tail() -> Iterator[bytes | Span]:
             return Reencoder(source, tail_start, encoding).pieces()
 
         length += sum(map(len, tail()))
-    except IntegrityError as error:
+    except BrokenInstance as error:
         raise NotAcceptable("The instance's header cannot be rewritten.") from error
     return head, tail, length
 
@@ -385,7 +385,7 @@ async def _decode_in_order(
                 return
             frame = await running.popleft()
             if frame.photometric_interpretation != first.photometric_interpretation:
-                raise IntegrityError("The frames of the instance differ in colour space.")
+                raise BrokenInstance("The frames of the instance differ in colour space.")
             yield frame.data
     finally:
         for task in running:

@@ -20,7 +20,7 @@ from typing import Any
 
 import lamella
 from lamella import errors
-from lamella.errors import IntegrityError, LamellaError, OutOfResources
+from lamella.errors import BrokenInstance, LamellaError, OutOfResources
 from lamella.imaging.decoders import DecodedFrame, PixelDescription
 from lamella.imaging.encoders import EncodedFrame
 from lamella.imaging.worker import MESSAGE_HEADER, PAYLOAD_HEADER, pack_message
@@ -82,7 +82,7 @@ class DecoderPool:
 
         Raises:
             NotAcceptable: There is no decoder for the transfer syntax.
-            IntegrityError: The codestream is broken; also if its decoder crashed or timed out.
+            BrokenInstance: The codestream is broken; also if its decoder crashed or timed out.
             OutOfResources: No worker can be started, or the pool is closed.
         """
         result = await self.work(Job({"task": "decode", "pixel": asdict(pixel)}, codestream))
@@ -95,7 +95,7 @@ class DecoderPool:
 
         Raises:
             NotAcceptable: These pixels cannot be given in that transfer syntax.
-            IntegrityError, OutOfResources: As `decode_frame`.
+            BrokenInstance, OutOfResources: As `decode_frame`.
         """
         fields = {"task": "encode", "pixel": asdict(pixel), "target": transfer_syntax_uid}
         result = await self.work(Job(fields, frame))
@@ -106,7 +106,7 @@ class DecoderPool:
 
         Raises:
             LamellaError: What the task raises.
-            IntegrityError: Also if the worker crashed or timed out.
+            BrokenInstance: Also if the worker crashed or timed out.
             OutOfResources: No worker can be started, or the pool is closed.
         """
         if self._waiting >= self._most_waiting:
@@ -145,10 +145,10 @@ class DecoderPool:
                 result = await worker.do(job)
         except TimeoutError:
             await worker.kill()
-            raise IntegrityError(f"A frame took longer than {timeout_s} s.") from None
+            raise BrokenInstance(f"A frame took longer than {timeout_s} s.") from None
         except (EOFError, OSError):
             await worker.kill()
-            raise IntegrityError("A frame's codestream made its decoder crash.") from None
+            raise BrokenInstance("A frame's codestream made its decoder crash.") from None
         except Refusal as refusal:
             self._idle.append(worker)
             raise refusal.error from None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import IntegrityError
+from lamella.errors import BrokenInstance
 from lamella.imaging.decoders import PixelDescription, can_decode, decode_frame
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +33,7 @@ def read_samples(
         containers, whatever the sign, or floats; and the Photometric Interpretation.
 
     Raises:
-        IntegrityError: The frame is broken, or too short.
+        BrokenInstance: The frame is broken, or too short.
     """
     photometric = pixel.photometric_interpretation
     is_native = not can_decode(pixel.transfer_syntax_uid)
@@ -44,7 +44,7 @@ def read_samples(
         return _double_colours(data, pixel), photometric.replace("_422", "")
     shape = (pixel.rows, pixel.columns, pixel.samples)
     if len(data) < pixel.frame_bytes:
-        raise IntegrityError("A frame is shorter than its attributes say.")
+        raise BrokenInstance("A frame is shorter than its attributes say.")
     if pixel.bits_allocated == 1:
         bits = np.frombuffer(data[: pixel.frame_bytes], "u1")
         array = np.unpackbits(bits, bitorder="little", count=pixel.pixels)

@@ -17,7 +17,7 @@ from itertools import chain, dropwhile, islice, takewhile
 from typing import Any
 
 from lamella.archive.source import ByteSource
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.decoders import PixelDescription
 from lamella.imaging.elements import (
     NATIVE_ENCODINGS,
@@ -97,7 +97,7 @@ def transcode_instance(
     surroundings = _Surroundings(original, meta.end_bytes, replacements)
     try:
         length = surroundings.measure()
-    except IntegrityError as error:
+    except BrokenInstance as error:
         raise NotAcceptable("The instance's header cannot be rewritten.") from error
     opening, closing = _open_pixels(), _SEQUENCE_END
 
@@ -109,7 +109,7 @@ def transcode_instance(
             yield piece
         async for frame in rest:
             if frame.photometric_interpretation != first.photometric_interpretation:
-                raise IntegrityError("The frames of the instance differ in colour space.")
+                raise BrokenInstance("The frames of the instance differ in colour space.")
             for piece in _wrap(frame.data):
                 yield piece
         for chunk in read_pieces(surroundings.data_set, chain([closing], surroundings.tail())):
@@ -145,7 +145,7 @@ class _Surroundings:
         """Return the length of both.
 
         Raises:
-            IntegrityError: The data set is damaged, or has no such Pixel Data.
+            BrokenInstance: The data set is damaged, or has no such Pixel Data.
         """
         return sum(map(len, self.head())) + sum(map(len, self.tail()))
 
@@ -158,7 +158,7 @@ class _Surroundings:
         reader = self._walk(stops_at_pixels=True)
         yield from reader.pieces()
         if reader.stopped_at is None:
-            raise IntegrityError("The instance has no encapsulated Pixel Data.")
+            raise BrokenInstance("The instance has no encapsulated Pixel Data.")
         self._tail_start = find_tail(self.data_set, ranges, reader.stopped_at)
 
     def tail(self) -> Iterator[bytes | Span]:

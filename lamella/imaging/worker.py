@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from lamella.errors import IntegrityError, LamellaError
+from lamella.errors import BrokenInstance, LamellaError
 from lamella.imaging.decoders import PixelDescription, decode_frame
 
 MESSAGE_HEADER = struct.Struct("<II")
@@ -89,7 +89,7 @@ def _answer(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
         return {"error": type(error).__name__, "detail": error.detail}, b""
     except _BROKEN as error:
         detail = f"A frame cannot be worked on ({type(error).__name__})."
-        return {"error": IntegrityError.__name__, "detail": detail}, b""
+        return {"error": BrokenInstance.__name__, "detail": detail}, b""
 
 
 def _read_payloads(requests: BinaryIO, count: int) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ async def make_document(subject: Subject, kind: Kind, media_type: str) -> bytes:
 
     Raises:
         NotAcceptable: It is a waveform that is not drawn.
-        IntegrityError: The instance is broken.
+        BrokenInstance: The instance is broken.
     """
     if kind.category is Category.DOCUMENT:
         return await _read_encapsulated(subject)

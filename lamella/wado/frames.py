@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from lamella.dicomweb.multipart_writer import (
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.renditions import name_rendition
 from lamella.dicomweb.services import Known
-from lamella.errors import IntegrityError, InvalidRequest, NotAcceptable, ResourceNotFound
+from lamella.errors import BrokenInstance, InvalidRequest, NotAcceptable, ResourceNotFound
 from lamella.imaging.answers import list_encodable
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.imaging.encoders import EncodedFrame
@@ -36,6 +37,7 @@ from lamella.vcs.stored import Document
 from lamella.wado.stored_documents import read_documents
 
 MOST_FRAMES = 100_000
+_FRAME_NUMBER = re.compile(r" *0*[1-9][0-9]{0,17} *")  # NumberOfFrames has 12 digits at most
 LONG_FRAME_BYTES = 4 << 20  # beyond this a frame is sent in chunks, for the sake of memory
 
 
@@ -66,7 +68,7 @@ class FrameReader:
             as_stored: Leave a compressed frame as it is.
 
         Raises:
-            IntegrityError: The stored bytes are damaged.
+            BrokenInstance: The frame is broken.
         """
         data = await self._read_stored(frame_index)
         if self.table.encapsulated:
@@ -82,7 +84,7 @@ class FrameReader:
         What has to be computed is made once for all that ask at the same time, and kept.
 
         Raises:
-            IntegrityError: The stored bytes are damaged.
+            BrokenInstance: The frame is broken.
         """
         if form.is_encoded:
             return (await self.encode(frame_index, form.transfer_syntax_uid)).data
@@ -101,7 +103,7 @@ class FrameReader:
 
         Raises:
             NotAcceptable: It has no such form.
-            IntegrityError: The frame is broken.
+            BrokenInstance: The frame is broken.
         """
 
         async def make() -> bytes:
@@ -119,7 +121,7 @@ class FrameReader:
         """Return what the instance's pixels are.
 
         Raises:
-            IntegrityError: Its attributes contradict each other.
+            BrokenInstance: Its attributes contradict each other.
         """
         attributes = msgspec.json.decode(self.document.dicom_json)
         return PixelDescription.from_dicom_json(attributes, self.transfer_syntax_uid)
@@ -176,7 +178,7 @@ def parse_frame_list(text: str) -> list[int]:
     """
     numbers = []
     for member in text.split(","):
-        if not member.strip().isascii() or not member.strip().isdigit() or int(member) < 1:
+        if _FRAME_NUMBER.fullmatch(member) is None:
             raise InvalidRequest("Frames are asked for as numbers from 1 on, joined by commas.")
         numbers.append(int(member))
     if len(numbers) > MOST_FRAMES:
@@ -299,7 +301,7 @@ def _map_inflated(stored: ByteSource) -> tuple[FrameTable, ByteSource]:
     except DoubtfulFrames as doubt:
         raise NotAcceptable(f"The frames of this instance cannot be given: {doubt}.") from doubt
     if table is None:
-        raise IntegrityError("The pixel data of this instance cannot be found.")
+        raise BrokenInstance("The pixel data of this instance cannot be found.")
     return table, header.source
 
 

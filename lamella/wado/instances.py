@@ -29,7 +29,7 @@ from lamella.dicomweb.multipart_writer import (
 )
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.stored_files import answer_stored
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import NotAcceptable
 from lamella.imaging.answers import Answer as Form
 from lamella.imaging.answers import plan_answer
 from lamella.imaging.decoders import PixelDescription
@@ -174,8 +174,8 @@ async def open_outgoing(pinned: Pinned, plan: Plan) -> Outgoing:
     """Begin to read one instance in its planned form.
 
     Raises:
-        IntegrityError: What is stored is damaged, or the client insists on a form that a broken
-            codestream does not allow.
+        BrokenInstance: The client insists on a form that a broken codestream does not allow.
+        IntegrityError: What is stored is gone.
     """
     try:
         if plan.form is Form.REWRITTEN:
@@ -185,7 +185,7 @@ async def open_outgoing(pinned: Pinned, plan: Plan) -> Outgoing:
         if plan.form is Form.TRANSCODED and plan.wanted is not None:
             made = await open_transcoded(pinned, plan.instance, plan.wanted)
             return Outgoing(plan.wanted, made.length_bytes, made.chunks)
-    except (IntegrityError, NotAcceptable):
+    except NotAcceptable:
         if plan.wanted is not None:
             raise
     entry = plan.instance.entry

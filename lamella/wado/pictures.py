@@ -48,7 +48,7 @@ class Subject:
         Raises:
             InvalidRequest: The viewport lies outside the image.
             NotAcceptable: The frame cannot be rendered.
-            IntegrityError: It is broken.
+            BrokenInstance: It is broken.
         """
 
         async def make() -> bytes:
@@ -78,7 +78,7 @@ class Subject:
         Raises:
             InvalidRequest: The viewport lies outside the image.
             NotAcceptable: The frames cannot be rendered so.
-            IntegrityError: One of them is broken.
+            BrokenInstance: One of them is broken.
         """
         name = name_rendition(self.instance.key, "movie", list(indices), options.to_json())
 
@@ -131,7 +131,7 @@ class Subject:
         """Return what the opened instance's pixels are.
 
         Raises:
-            IntegrityError: Its attributes contradict each other.
+            BrokenInstance: Its attributes contradict each other.
         """
         uid = self.instance.entry.transfer_syntax_uid
         return PixelDescription.from_dicom_json(self._document, uid)

@@ -195,7 +195,7 @@ async def make_whole(subject: Subject, plan: Plan, options: RenderOptions) -> by
     Raises:
         InvalidRequest: The options do not fit the image.
         NotAcceptable: It cannot be made.
-        IntegrityError: The instance is broken.
+        BrokenInstance: The instance is broken.
     """
     kind, numbers = plan.kind, plan.frame_numbers
     if kind.category is not Category.IMAGE:

@@ -37,7 +37,7 @@ async def open_transcoded(
 
     Raises:
         NotAcceptable: It has no such form.
-        IntegrityError: Its first frame is broken.
+        BrokenInstance: Its first frame is broken.
     """
     reader = await open_frames(pinned, instance)
     if reader.table.n_frames > 1 or instance.entry.size_bytes > MOST_WHOLE_BYTES:

@@ -133,9 +133,7 @@ def test_what_was_stored_can_be_asked_for(target: Target):
         for resource in ("", "/metadata", "/frames/1", "/frames/99", "/bulkdata/7FE00010"):
             answer = target.client.get(url + resource)
             statuses[answer.status_code] += 1
-            if answer.status_code not in (200, 404, 406) and (
-                answer.status_code != 500 or set(answer.json()) < {"title", "detail"}
-            ):
+            if answer.status_code not in (200, 404, 406):
                 faults.append(f"{url}{resource}: {answer.status_code}")
             if answer.status_code != 200 and (CANARY in answer.text or "Traceback" in answer.text):
                 faults.append(f"{url}{resource}: {answer.text[:300]}")

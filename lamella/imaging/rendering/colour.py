@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.decoders import PixelDescription
 from lamella.imaging.rendering.luts import (
     Array,
@@ -41,7 +41,7 @@ def render_palette(samples: Array, pixel: PixelDescription, attributes: Mapping[
         uint8, shape (rows, columns, 3).
 
     Raises:
-        IntegrityError: The palette is missing or broken.
+        BrokenInstance: The palette is missing or broken.
     """
     is_signed = pixel.pixel_representation == 1
     container = samples.dtype.newbyteorder("<").str.replace("u", "i") if is_signed else None
@@ -65,7 +65,7 @@ def _read_palette(
         return read_table(attributes, descriptor=descriptor, data=data, is_signed=is_signed)
     numbers = attributes.get(descriptor, {}).get("Value") or []
     if len(numbers) != 3:
-        raise IntegrityError("A palette has no descriptor.")
+        raise BrokenInstance("A palette has no descriptor.")
     count, first, bits = (int(number) for number in numbers)
     count = count % (1 << 16) or 1 << 16
     words = read_words(attributes[segmented]).tolist()
@@ -129,7 +129,7 @@ def apply_profile(
             converted to sRGB.
 
     Raises:
-        IntegrityError: The instance's profile is broken.
+        BrokenInstance: The instance's profile is broken.
     """
     if mode == "no":
         return picture, None
@@ -144,6 +144,6 @@ def apply_profile(
         source = ImageCms.getOpenProfile(io.BytesIO(own))
         converted = ImageCms.profileToProfile(picture, source, standard, outputMode="RGB")
     except ImageCms.PyCMSError as error:
-        raise IntegrityError("The instance's ICC profile is broken.") from error
+        raise BrokenInstance("The instance's ICC profile is broken.") from error
     assert converted is not None  # only None when it works in place
     return converted, standard.tobytes()

@@ -51,7 +51,7 @@ def render_grey(
         uint8 of the same shape, 0 black.
 
     Raises:
-        IntegrityError: A look-up table is broken.
+        BrokenInstance: A look-up table is broken.
     """
     if samples.dtype.kind == "f" or pixel.bits_stored > _TABLE_BITS:
         stored = samples if samples.dtype.kind == "f" else _extend(samples, pixel)
@@ -144,7 +144,7 @@ def apply_modality(stored: Array, pixel: PixelDescription, attributes: Mapping[s
     """Return stored values in the manufacturer-independent unit of the Modality LUT.
 
     Raises:
-        IntegrityError: Its table is broken.
+        BrokenInstance: Its table is broken.
 
     Source:
         PS3.3 §C.11.1.1.

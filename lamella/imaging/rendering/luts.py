@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import IntegrityError
+from lamella.errors import BrokenInstance
 
 Array = np.ndarray[Any, Any]
 LUT_DESCRIPTOR, LUT_DATA = "00283002", "00283006"
@@ -57,18 +57,18 @@ def read_table(
         is_signed: Whether input values are: a first input beyond 32,767 is then negative.
 
     Raises:
-        IntegrityError: It is missing or contradictory.
+        BrokenInstance: It is missing or contradictory.
     """
     numbers = attributes.get(descriptor, {}).get("Value") or []
     if len(numbers) != 3:
-        raise IntegrityError("A look-up table has no descriptor.")
+        raise BrokenInstance("A look-up table has no descriptor.")
     count, first, bits = (int(number) for number in numbers)
     count = count % _MAX_ENTRIES or _MAX_ENTRIES  # 0 stands for 65,536, and SS cannot say more
     if is_signed and first > 0x7FFF:
         first -= 1 << 16
     entries = _read_entries(attributes.get(data, {}), count)
     if len(entries) < count:
-        raise IntegrityError("A look-up table is shorter than its descriptor says.")
+        raise BrokenInstance("A look-up table is shorter than its descriptor says.")
     return LookUpTable(entries[:count], first, min(max(bits, 8), 16))
 
 
@@ -86,13 +86,13 @@ def read_words(element: Mapping[str, Any]) -> Array:
     """Return the 16-bit words of an element's value.
 
     Raises:
-        IntegrityError: It has none.
+        BrokenInstance: It has none.
     """
     if "Value" in element:
         return np.array([int(value) & 0xFFFF for value in element["Value"]], "<u2")
     raw = a2b_base64(element.get("InlineBinary", ""))
     if len(raw) < 2:
-        raise IntegrityError("A look-up table has no data.")
+        raise BrokenInstance("A look-up table has no data.")
     return np.frombuffer(raw[: len(raw) // 2 * 2], "<u2")
 
 
@@ -104,14 +104,14 @@ def expand_segments(words: Sequence[int], count: int) -> Array:
         count: Entries that the descriptor tells.
 
     Raises:
-        IntegrityError: A segment is unknown, or the entries are too few or too many.
+        BrokenInstance: A segment is unknown, or the entries are too few or too many.
 
     Source:
         PS3.3 §C.7.9.2: 0 discrete, 1 linear, 2 indirect.
     """
     entries = _expand(words, 0, None, count, depth=0)
     if len(entries) < count:
-        raise IntegrityError("A segmented palette is shorter than its descriptor says.")
+        raise BrokenInstance("A segmented palette is shorter than its descriptor says.")
     return np.array(entries[:count], "<u2")
 
 
@@ -144,6 +144,6 @@ def _expand(
             entries += _expand(words, offset, length, limit, depth=1, last=before)
             position += 4
         else:
-            raise IntegrityError("A segmented palette has an unknown segment.")
+            raise BrokenInstance("A segmented palette has an unknown segment.")
         n_segments = None if n_segments is None else n_segments - 1
     return entries

@@ -34,7 +34,7 @@ def render_movie(fields: Mapping[str, Any], payloads: Iterator[bytes]) -> bytes:
 
     Raises:
         NotAcceptable: The frames cannot be rendered, or are too many for the media type.
-        InvalidRequest, IntegrityError: As `render_picture`.
+        InvalidRequest, BrokenInstance: As `render_picture`.
     """
     options = RenderOptions.from_json(fields["options"])
     pixel, rate = PixelDescription(**fields["pixel"]), float(fields["frames_per_second"])

@@ -34,7 +34,7 @@ def render_picture(fields: Mapping[str, Any], payloads: Iterator[bytes]) -> byte
     Raises:
         InvalidRequest: The options do not fit the image.
         NotAcceptable: It cannot be rendered.
-        IntegrityError: It is broken.
+        BrokenInstance: It is broken.
     """
     options = RenderOptions.from_json(fields["options"])
     pixel, attributes = PixelDescription(**fields["pixel"]), fields["attributes"]

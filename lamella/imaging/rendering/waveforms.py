@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.rendering.attributes import first_value, read_number
 
 Array = np.ndarray[Any, Any]
@@ -49,13 +49,13 @@ def render_waveform(fields: Mapping[str, Any], payloads: Iterator[bytes]) -> byt
 
     Raises:
         NotAcceptable: The samples are of a kind that is not drawn (A-law, mu-law).
-        IntegrityError: Attributes are missing or contradictory.
+        BrokenInstance: Attributes are missing or contradictory.
     """
     pieces, top = list[str](), 0
     for group, data in zip(fields["groups"], payloads, strict=True):
         rate = read_number(group, "003A001A") or 0
         if rate <= 0:
-            raise IntegrityError("A waveform has no sampling frequency.")
+            raise BrokenInstance("A waveform has no sampling frequency.")
         channels = read_channels(group, data)
         pieces += _draw_group(_read_label(group), channels, rate, top)
         top += _TOP * 2 + _ROW * len(channels)
@@ -71,7 +71,7 @@ def read_channels(group: Mapping[str, Any], data: bytes) -> list[Channel]:
     """Return the channels of a multiplex group in the units of their sensitivity.
 
     Raises:
-        NotAcceptable, IntegrityError: As `render_waveform`.
+        NotAcceptable, BrokenInstance: As `render_waveform`.
     """
     kind = str(first_value(group, "54001006") or "")
     if kind not in _DTYPES:
@@ -79,7 +79,7 @@ def read_channels(group: Mapping[str, Any], data: bytes) -> list[Channel]:
     definitions = group.get("003A0200", {}).get("Value", [])
     count = int(read_number(group, "003A0005") or len(definitions))
     if count < 1 or len(definitions) != count:
-        raise IntegrityError("A waveform's channels are not described.")
+        raise BrokenInstance("A waveform's channels are not described.")
     stride = np.dtype(_DTYPES[kind]).itemsize * count
     raw = np.frombuffer(data[: len(data) // stride * stride], _DTYPES[kind])
     samples = raw.reshape(-1, count).astype(float)

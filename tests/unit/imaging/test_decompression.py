@@ -21,7 +21,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from lamella.archive.source import MemorySource
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.decoders import DecodedFrame, PixelDescription, can_decode, decode_frame
 from lamella.imaging.explicit import CHUNK_BYTES, decompress_instance
 
@@ -222,7 +222,7 @@ async def test_a_broken_first_frame_shows_before_the_first_chunk():
     pixel, ranges = describe(bytes(raw)), frame_ranges(bytes(raw), 2)
     start = ranges[0][0][0]
     raw[start : start + 8] = bytes(8)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(BrokenInstance):
         await decompress_instance(MemorySource(bytes(raw)), ranges, pixel, decode)
 
 
@@ -234,7 +234,7 @@ async def test_a_broken_later_frame_ends_the_chunks():
     raw[start : start + 8] = bytes(8)
     result = await decompress_instance(MemorySource(bytes(raw)), ranges, pixel, decode)
     got: list[bytes] = []
-    with pytest.raises(IntegrityError):
+    with pytest.raises(BrokenInstance):
         await collect(result.chunks, got)
     assert got[-1] == frames[2].tobytes()
     assert sum(map(len, got)) < result.length_bytes

@@ -13,7 +13,7 @@ import pydicom
 import pydicom.data
 import pytest
 
-from lamella.errors import IntegrityError, NotAcceptable
+from lamella.errors import BrokenInstance, NotAcceptable
 from lamella.imaging.rendering.reports import walk, write_html, write_text
 from lamella.imaging.rendering.waveforms import read_channels, render_waveform
 
@@ -138,8 +138,8 @@ def test_gaps_break_the_line_and_names_are_escaped():
     ("changes", "error"),
     [
         ({"54001006": {"vr": "CS", "Value": ["MB"]}}, NotAcceptable),
-        ({"003A001A": {"vr": "DS", "Value": [0]}}, IntegrityError),
-        ({"003A0200": {"vr": "SQ"}}, IntegrityError),
+        ({"003A001A": {"vr": "DS", "Value": [0]}}, BrokenInstance),
+        ({"003A0200": {"vr": "SQ"}}, BrokenInstance),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(changes, error):
