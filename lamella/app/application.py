@@ -15,6 +15,7 @@ from lamella.web import api, capabilities, health, openapi
 from lamella.web.methods import Methods
 from lamella.web.origins import Origins
 from lamella.web.patience import STALL_S, Patience
+from lamella.web.shortcut import Shortcut
 from lamella.web.watching import RequestWatch
 
 
@@ -45,6 +46,6 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         logging_config=None,
         request_max_body_size=1 << 20,
     )
-    doors: ASGIApp = Patience(Methods(app), stall_s)
+    doors: ASGIApp = Shortcut(Patience(Methods(app), stall_s), services)
     origins = services.settings.allowed_origins
     return RequestWatch(Origins(doors, origins) if origins else doors)

@@ -53,12 +53,17 @@ class Answer:
         else:
             await self._send_pieces(self._body, receive, send)
 
-    def _start(self) -> Any:
+    def encode_headers(self) -> Headers:
+        """Return the headers as they are sent."""
         headers = [
             (name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers
         ]
         if self._length_bytes is not None and self.status != 304:
             headers.append((b"content-length", str(self._length_bytes).encode()))
+        return headers
+
+    def _start(self) -> Any:
+        headers = self.encode_headers()
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
     async def _send_pieces(

@@ -15,7 +15,7 @@ from lamella.dicomweb.services import services_of
 from lamella.settings import Address
 
 _SAFE = "~@:!$&'()*+,;="  # besides letters, digits and -._~: RFC 3986 §3.3 (pchar)
-_TELLING = frozenset(
+TELLING = frozenset(
     {
         b"host",
         b"forwarded",
@@ -25,6 +25,7 @@ _TELLING = frozenset(
         b"x-forwarded-prefix",
     }
 )
+"""Headers that say how a request came; URLs that are emitted depend on them."""
 _LONGEST_KNOWN = 500  # letters of headers; what is longer is not worth the memory
 _PLAIN = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=]*")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9\-._~@:!$&'()*+,;=/]*")
@@ -55,7 +56,7 @@ def base_url(request: Request[Any, Any, Any]) -> str:
     settings, scope = services_of(request).settings, request.scope
     if settings.public_url:
         return settings.public_url.rstrip("/")
-    told = tuple((name, value) for name, value in scope["headers"] if name in _TELLING)
+    told = tuple((name, value) for name, value in scope["headers"] if name in TELLING)
     client, server = scope.get("client"), scope.get("server")
     is_short = sum(len(value) for _, value in told) <= _LONGEST_KNOWN
     build = _recall_base if is_short else _build_base

@@ -21,10 +21,13 @@ from lamella.vcs.stored import Document
 if TYPE_CHECKING:
     from litestar import Request
 
+    from lamella.dicomweb.known_answers import AnswerKey, KnownAnswer
 
-DOCUMENT_CACHE_BYTES = 8 << 20  # 500 slices take 5 MB
+
+DOCUMENT_CACHE_BYTES = 6 << 20  # 500 slices take 5 MB
 FRAGMENT_CACHE_BYTES = 4 << 20
 BODY_CACHE_BYTES = 8 << 20
+KNOWN_ANSWER_BYTES = 2 << 20  # 800 answers
 
 BodyKey = tuple[int, tuple[tuple[str, bytes], ...], str]
 """Dataset, URL and node of each series, coding asked for."""
@@ -83,6 +86,7 @@ class Services:
         fragments: Search results of catalog rows, by form, dataset and row; they never change.
         renditions: What was made of instances, and is being made.
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
+        known_answers: What was answered lately and can be answered again without a look at it.
         assembly: Held while such a body is made: what many clients wait for is made once, and
             one at a time for the sake of memory.
         chores: What is done after an answer.
@@ -100,6 +104,9 @@ class Services:
     renditions: Renditions = field(init=False)
     bodies: LeastRecent[BodyKey, Body] = field(
         default_factory=lambda: LeastRecent(BODY_CACHE_BYTES)
+    )
+    known_answers: LeastRecent[AnswerKey, KnownAnswer] = field(
+        default_factory=lambda: LeastRecent(KNOWN_ANSWER_BYTES)
     )
     assembly: asyncio.Lock = field(default_factory=asyncio.Lock)
     chores: Chores = field(default_factory=Chores)

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from lamella.archive.frames import DoubtfulFrames, FrameTable, build_frame_table
+from lamella.archive.blobs import Blobs
+from lamella.archive.frames import DoubtfulFrames, FrameTable, Range, build_frame_table
 from lamella.archive.header import read_header
 from lamella.archive.source import ByteSource
 from lamella.archive.threads import run_in_thread
 from lamella.archive.values import swap_words
 from lamella.dicomweb.answers import Answer
+from lamella.dicomweb.known_answers import remember
 from lamella.dicomweb.media_types import FramesAnswer, asks_for_encoding, negotiate_frames
 from lamella.dicomweb.multipart_writer import (
     closing,
@@ -131,18 +133,20 @@ class FrameReader:
         attributes = msgspec.json.decode(self.document.dicom_json)
         return list_encodable(self.transfer_syntax_uid, attributes, self.table.n_frames)
 
+    def list_ranges(self, frame_index: int, form: FramesAnswer) -> tuple[Range, ...]:
+        """Return the ranges of a frame that goes out as it lies; () for others."""
+        if form.is_encoded or self.source is not None:
+            return ()
+        ranges = self.table.ranges(frame_index)
+        if self.table.encapsulated:
+            return ranges if form.is_stored else ()
+        is_plain = self.table.word_bytes == 1 and not self.table.bit_packed
+        return ranges if is_plain and ranges[0][1] == self.table.frame_bits // 8 else ()
+
     def measure_long(self, frame_index: int, form: FramesAnswer) -> int | None:
         """Return the length in bytes of a long frame that goes out as it lies; None for others."""
-        if form.is_encoded:
-            return None
-        ranges = self.table.ranges(frame_index)
-        length = sum(length for _, length in ranges)
-        if length <= LONG_FRAME_BYTES or self.source is not None:
-            return None
-        if self.table.encapsulated:
-            return length if form.is_stored else None
-        is_plain = self.table.word_bytes == 1 and not self.table.bit_packed
-        return length if is_plain and length == self.table.frame_bits // 8 else None
+        length = sum(length for _, length in self.list_ranges(frame_index, form))
+        return length if length > LONG_FRAME_BYTES else None
 
     async def stream(self, frame_index: int) -> AsyncIterator[bytes]:
         """Yield the stored bytes of a frame in chunks of at most 1 MiB.
@@ -243,15 +247,61 @@ async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int
         headers.append(("content-type", form.part_content_type))
         if first is None:
             return Answer(200, headers, reader.stream(numbers[0] - 1), length)
-        return Answer(200, headers, first)
+        return _answer_one(pinned, reader, numbers[0] - 1, form, headers, (first,))
     boundary = new_boundary()
     headers.append(("content-type", multipart_content_type(boundary, form.media_type)))
     if first is not None and len(numbers) == 1:
         url = pinned.url(*reader.instance.path, "frames", str(numbers[0]))
         opening = part_header(boundary, form.part_content_type, url, len(first), is_first=True)
-        return Answer(200, headers, (opening, first, closing(boundary)))
+        body = (opening, first, closing(boundary))
+        return _answer_one(pinned, reader, numbers[0] - 1, form, headers, body)
     parts = _write_parts(pinned, reader, numbers, form, boundary, first)
     return Answer(200, headers, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """The body of an answer with one frame as it lies in a pack.
+
+    Attributes:
+        segments: Of the instance.
+        place: Offset and length of the frame in it, in bytes.
+        opening: What goes before it; may be empty, as `closing`.
+        closing: What goes after it.
+    """
+
+    blobs: Blobs
+    segments: tuple[tuple[bytes, int], ...]
+    place: Range
+    opening: bytes
+    closing: bytes
+
+    async def read(self) -> tuple[bytes, ...]:
+        """Return the body in a few pieces.
+
+        Raises:
+            IntegrityError: The stored bytes are missing.
+        """
+        data = await self.blobs.read(self.segments, *self.place)
+        return (self.opening, data, self.closing) if self.opening else (data,)
+
+
+def _answer_one(
+    pinned: Pinned,
+    reader: FrameReader,
+    frame_index: int,
+    form: FramesAnswer,
+    headers: Sequence[tuple[str, str]],
+    body: tuple[bytes, ...],
+) -> Answer:
+    """Return an answer with one frame, which is kept if the frame goes out as it lies."""
+    answer = Answer(200, headers, body)
+    ranges = reader.list_ranges(frame_index, form)
+    if len(ranges) == 1:
+        opening, closing = (body[0], body[-1]) if len(body) > 1 else (b"", b"")
+        blobs, segments = pinned.services.repository.blobs, reader.instance.entry.segments
+        remember(pinned, answer, StoredFrame(blobs, segments, ranges[0], opening, closing))
+    return answer
 
 
 async def _write_parts(

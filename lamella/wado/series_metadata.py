@@ -7,14 +7,17 @@ Source:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_all, compress_pieces
 from lamella.dicomweb.bulk_uris import fill_all_holes, fill_holes
+from lamella.dicomweb.known_answers import remember
 from lamella.dicomweb.locations import escape
 from lamella.dicomweb.pinned import Pinned, takes_gzip
 from lamella.dicomweb.services import Body, BodyKey
+from lamella.vcs.cache import LeastRecent
 from lamella.vcs.selection import SelectedSeries, select
 from lamella.vcs.series_documents import SeriesDocuments, load_series
 from lamella.wado.stored_documents import BATCH, read_documents
@@ -22,6 +25,7 @@ from lamella.wado.stored_documents import BATCH, read_documents
 # An answer beyond either is sent while it is made, and not kept.
 WHOLE_UP_TO = 2000  # instances
 LONGEST_BODY_BYTES = 8 << 20
+REMEMBERED_SERIES = 16  # in one answer; the names of more take too much memory
 
 
 async def answer_series(
@@ -41,7 +45,23 @@ async def answer_series(
         return Answer(304, headers)
     if body.coding:
         headers.append(("content-encoding", body.coding))
-    return Answer(200, [*headers, ("content-type", media_type)], body.data)
+    answer = Answer(200, [*headers, ("content-type", media_type)], body.data)
+    if len(selected) <= REMEMBERED_SERIES:
+        remember(pinned, answer, KeptBody(pinned.services.bodies, key))
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBody:
+    """The body of an answer, for as long as it is kept."""
+
+    bodies: LeastRecent[BodyKey, Body]
+    key: BodyKey
+
+    async def read(self) -> tuple[bytes, ...] | None:
+        """Return the body in one piece, or None if it is no longer kept."""
+        body = self.bodies.get(self.key)
+        return None if body is None else (body.data,)
 
 
 def _name_body(pinned: Pinned, selected: Sequence[SelectedSeries], coding: str) -> BodyKey:
