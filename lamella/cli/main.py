@@ -13,14 +13,23 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from lamella.cli.commands import conformance, datasets, history, refs, serving, transfer, upkeep
+from lamella.cli.commands import (
+    conflicts,
+    conformance,
+    datasets,
+    history,
+    refs,
+    serving,
+    transfer,
+    upkeep,
+)
 from lamella.cli.flags import Family, Parser, add_settings_flags, read_settings_flags
 from lamella.cli.usage import UsageError
 from lamella.errors import InvalidRequest, LamellaError
 from lamella.settings import load_settings
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-_GROUPS = (serving, transfer, datasets, refs, history, upkeep, conformance)
+_GROUPS = (serving, transfer, datasets, refs, history, conflicts, upkeep, conformance)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

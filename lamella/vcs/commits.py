@@ -182,7 +182,7 @@ def commit_decided(
     owner, start = _lock_branch(connection, work)
     nodes = MemoryNodes(repository.nodes(connection, owner.id))
     old = Tree(nodes, start.commit.tree)
-    judge = Judge(connection, owner.id, old, owner.duplicates)
+    judge = Judge(connection, owner, old)
     outcomes = tuple(decide(judge, old))
     head = _commit_changes(connection, repository, owner, work, start, nodes, judge, outcomes)
     return Committed(head.id, head.id != start.id, outcomes, start.id)
@@ -232,7 +232,7 @@ def _commit_rows(
     """Take rows up to one that replaces what only this session has; return the new head."""
     nodes = MemoryNodes(repository.nodes(connection, owner.id))
     old = Tree(nodes, head.commit.tree)
-    judge = Judge(connection, owner.id, old, owner.duplicates)
+    judge = Judge(connection, owner, old)
     made: list[Outcome] = []
     while rows and not _replaces_new(connection, repository, owner.id, judge, rows[0][1], start):
         made.append(_judge_staged(connection, judge, work, head, *rows.popleft()))

@@ -11,16 +11,16 @@ from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import read_clock_us
 from lamella.archive.search import Visible
 from lamella.archive.tables import dataset, derived, instance
-from lamella.errors import AlreadyExists, Conflict, InvalidRequest
+from lamella.errors import AlreadyExists, Conflict
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.commits import COMMITTER
 from lamella.vcs.history import save_commit, save_nodes
 from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, MemoryNodes, encode_node
+from lamella.vcs.policies import check_duplicates
 from lamella.vcs.refs import (
     BRANCH,
     DEFAULT_BRANCH,
     DEFAULT_DATASET,
-    DUPLICATES,
     FORMAT,
     DatasetRow,
     check_name,
@@ -35,6 +35,7 @@ from lamella.vcs.tables import (
     place,
     ref,
     reflog,
+    resolution,
     session,
     staged,
     visible_set,
@@ -60,8 +61,7 @@ def create_dataset(
     """
     check_name(name, "dataset")
     check_name(default_branch, "branch")
-    if duplicates not in DUPLICATES:
-        raise InvalidRequest(f"The duplicates policy is one of {', '.join(DUPLICATES)}.")
+    check_duplicates(duplicates)
     query = sa.select(dataset.c.id).where(dataset.c.name == name)
     if connection.execute(query).one_or_none() is not None:
         raise AlreadyExists(f"There is a dataset {name!r} already.")
@@ -101,7 +101,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     sessions = sa.select(sa.func.count()).where(session.c.dataset_id == owner.id)
     if connection.execute(sessions).scalar_one():
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
-    for table in (staged, conflict, place, ref, reflog, commit, visible_set, node):
+    for table in (staged, conflict, resolution, place, ref, reflog, commit, visible_set, node):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (study_row, series_row, derived, instance):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))

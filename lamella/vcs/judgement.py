@@ -17,6 +17,8 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from lamella.archive.statements import Statement
+from lamella.errors import Conflict
+from lamella.vcs.refs import DatasetRow
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place
 from lamella.vcs.tree import Entry, InstanceKey, Tree
@@ -52,14 +54,12 @@ class Judgement:
 class Judge:
     """Judges instances against a tree and the changes that will be applied to it first."""
 
-    def __init__(
-        self, connection: sa.Connection, dataset_id: int, tree: Tree, duplicates: str
-    ) -> None:
+    def __init__(self, connection: sa.Connection, owner: DatasetRow, tree: Tree) -> None:
         self.changes: dict[InstanceKey, Entry | None] = {}
         self._connection = connection
-        self._dataset_id = dataset_id
+        self._dataset_id = owner.id
         self._tree = tree
-        self._duplicates = duplicates
+        self._duplicates = owner.duplicates
         self._pending: dict[str, StoredInstance] = {}
         self._patients: dict[str, tuple[str, str] | None] = {}
 
@@ -68,12 +68,35 @@ class Judge:
         known = self._find_known(incoming)
         judgement = self._compare(known, incoming)
         if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
-            key = (incoming.study_uid, incoming.series_uid, incoming.sop_uid)
-            self.changes[key] = incoming.to_entry()
-            self._pending[incoming.sop_uid] = incoming
-            if self._patients.get(incoming.study_uid) is None:  # None: it had no patient yet
-                self._patients[incoming.study_uid] = incoming.patient
+            self._note(incoming)
         return judgement
+
+    def accept(self, incoming: StoredInstance) -> Judgement:
+        """Note that an instance takes the place of what is known under its UID, wherever it is."""
+        known = self._find_known(incoming)
+        if known is None:
+            self._note(incoming)
+            return Judgement(Verdict.STORED)
+        if known.key == incoming.key:
+            return Judgement(Verdict.UNCHANGED)
+        if known.names != incoming.names:
+            self.delete(known.names)
+        self._note(incoming)
+        return Judgement(Verdict.VERSION)
+
+    def accept_version(self, incoming: StoredInstance) -> Judgement:
+        """Note that an instance is a new version of the one of its UID in its own series.
+
+        Raises:
+            Conflict: Its series has none.
+        """
+        known = self._find_known(incoming)
+        if known is None or known.names != incoming.names:
+            raise Conflict(
+                f"Series {incoming.series_uid} has no instance {incoming.sop_uid} "
+                "that this could be a version of."
+            )
+        return self.accept(incoming)
 
     def find_replaced(self, incoming: StoredInstance) -> StoredInstance | None:
         """Return the pending instance that this one is a new version of, if there is one."""
@@ -92,6 +115,12 @@ class Judge:
         self.changes[key] = None
         self._patients.pop(key[0], None)
         return Judgement(Verdict.DELETED)
+
+    def _note(self, incoming: StoredInstance) -> None:
+        self.changes[incoming.names] = incoming.to_entry()
+        self._pending[incoming.sop_uid] = incoming
+        if self._patients.get(incoming.study_uid) is None:  # None: it had no patient yet
+            self._patients[incoming.study_uid] = incoming.patient
 
     def _compare(self, known: StoredInstance | None, incoming: StoredInstance) -> Judgement:
         if known is None:

@@ -44,6 +44,7 @@ _SELECT_DATASET = sa.select(
     dataset.c.created_us,
 )
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
+_READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
 # NO KEY UPDATE: rows that refer to the dataset are inserted before its lock is taken, and the
 # share lock that they take on it must not stand in each other's way
 _LOCK_DATASET = Statement(
@@ -125,13 +126,26 @@ def find_dataset(connection: sa.Connection, name: str) -> DatasetRow:
     return DatasetRow(*row)
 
 
+def read_dataset(connection: sa.Connection, dataset_id: int) -> DatasetRow:
+    """Return a dataset as it is now, whatever an earlier transaction read.
+
+    Raises:
+        RevisionNotFound: It was deleted meanwhile.
+    """
+    return _read_row(connection, _READ_DATASET, dataset_id)
+
+
 def lock_dataset(connection: sa.Connection, dataset_id: int) -> DatasetRow:
     """Lock a dataset's row: one writer of refs, commits and row ids at a time.
 
     Raises:
         RevisionNotFound: It was deleted meanwhile.
     """
-    row = _LOCK_DATASET.fetch_row(connection, {"dataset_id": dataset_id})
+    return _read_row(connection, _LOCK_DATASET, dataset_id)
+
+
+def _read_row(connection: sa.Connection, statement: Statement, dataset_id: int) -> DatasetRow:
+    row = statement.fetch_row(connection, {"dataset_id": dataset_id})
     if row is None:
         raise RevisionNotFound("The dataset was deleted.")
     return DatasetRow(*row)

@@ -20,7 +20,7 @@ from lamella.archive.statements import Statement, insert_into
 from lamella.archive.upsert import insert_missing
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import Judge, Judgement, Verdict
-from lamella.vcs.refs import DatasetRow, read_head
+from lamella.vcs.refs import DatasetRow, read_dataset, read_head
 from lamella.vcs.repository import Repository
 from lamella.vcs.stored import StoredInstance, load_instances
 from lamella.vcs.tables import conflict, session, staged
@@ -135,7 +135,7 @@ async def stage_judged(
         head = read_head(connection, work.dataset.id, work.branch)
         root = load_commit(connection, work.dataset.id, head).commit.tree
         tree = repository.tree(connection, work.dataset.id, root)
-        judge = Judge(connection, work.dataset.id, tree, work.dataset.duplicates)
+        judge = Judge(connection, read_dataset(connection, work.dataset.id), tree)
         stored = load_instances(connection, work.dataset.id, [item.key])[item.key]
         _replay_session(connection, work, judge, stored)
         judgement = judge.judge(stored)

@@ -110,6 +110,25 @@ conflict = sa.Table(
     sqlite_autoincrement=True,
 )
 
+resolution = sa.Table(
+    "resolution",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("study_uid", sa.Text, nullable=False),
+    sa.Column("series_uid", sa.Text, nullable=False),
+    sa.Column("sop_uid", sa.Text, nullable=False),
+    sa.Column("key", Digest, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("head", Digest, nullable=False),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("resolution", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("commit_id", Digest, nullable=True),
+    sa.Column("resolved_us", sa.BigInteger, nullable=False),
+)  # rows of `conflict` that a person has decided, under the same id
+
 place = sa.Table(
     "place",
     metadata,

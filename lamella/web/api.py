@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 import sqlalchemy as sa
-from litestar import Request, Router, delete, post, route
+from litestar import Request, Router, delete, patch, post, route
 from litestar.params import Parameter
 from litestar.types import ASGIApp
 
@@ -18,11 +18,11 @@ from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.services import services_of
 from lamella.dicomweb.stored_files import answer_stored
 from lamella.vcs.commit_object import format_time
-from lamella.vcs.conflicts import list_conflicts
 from lamella.vcs.datasets import create_dataset
 from lamella.vcs.differences import describe_differences
 from lamella.vcs.history import load_commit
 from lamella.vcs.log import read_log
+from lamella.vcs.policies import set_duplicates
 from lamella.vcs.refs import (
     BRANCH,
     TAG,
@@ -37,6 +37,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View, find_instance, pin_view, read_view
+from lamella.web import conflicts
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -52,6 +53,12 @@ class NewDataset(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     duplicates: str = "version"
+
+
+class DatasetChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What a dataset shall be from now on."""
+
+    duplicates: str
 
 
 class NewRef(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +88,13 @@ async def post_dataset(request: AnyRequest, data: NewDataset) -> Json:
 async def get_dataset(request: AnyRequest, dataset: str) -> Json:
     """Show one dataset."""
     return _describe_dataset(await _database(request).read(lambda c: find_dataset(c, dataset)))
+
+
+@patch("/datasets/{dataset:str}", name="change-dataset")
+async def patch_dataset(request: AnyRequest, dataset: str, data: DatasetChange) -> Json:
+    """Change what stores under known UIDs do in a dataset."""
+    row = await _database(request).write(lambda c: set_duplicates(c, dataset, data.duplicates))
+    return _describe_dataset(row)
 
 
 @route("/datasets/{dataset:str}/branches", http_method=READ, name="list-branches")
@@ -164,16 +178,6 @@ async def get_diff(
     return await describe_differences(repository, old, new)
 
 
-@route("/datasets/{dataset:str}/conflicts", http_method=READ, name="list-conflicts")
-async def get_conflicts(request: AnyRequest, dataset: str) -> list[Json]:
-    """List instances that wait for a person to decide."""
-
-    def read(connection: sa.Connection) -> list[Json]:
-        return list_conflicts(connection, find_dataset(connection, dataset).id)
-
-    return await _database(request).read(read)
-
-
 @route(
     "/datasets/{dataset:str}/instances/{instance:str}/file",
     http_method=READ,
@@ -200,6 +204,7 @@ ROUTER = Router(
         get_datasets,
         post_dataset,
         get_dataset,
+        patch_dataset,
         get_branches,
         get_tags,
         post_branch,
@@ -209,7 +214,7 @@ ROUTER = Router(
         get_commits,
         get_commit,
         get_diff,
-        get_conflicts,
+        *conflicts.HANDLERS,
         get_file,
     ],
     tags=["api"],

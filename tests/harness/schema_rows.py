@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+Columns = dict[str, list[str]]
 Rows = dict[str, list[tuple[object, ...]]]
 
 
@@ -17,15 +18,28 @@ def fill_tables(connection: sa.Connection) -> None:
             connection.execute(table.insert(), rows)
 
 
-def read_tables(connection: sa.Connection) -> Rows:
-    """Return all rows of all tables but Alembic's, sorted."""
+def list_columns(connection: sa.Connection) -> Columns:
+    """Return the columns of all tables but Alembic's."""
     found = sa.MetaData()
     found.reflect(connection)
     return {
-        table.name: sorted(map(tuple, connection.execute(sa.select(table))), key=repr)
+        table.name: [column.name for column in table.columns]
         for table in found.sorted_tables
         if table.name != "alembic_version"
     }
+
+
+def read_tables(connection: sa.Connection, columns: Columns) -> Rows:
+    """Return all rows of tables, sorted, as far as these columns go."""
+    return {
+        name: sorted(map(tuple, connection.execute(_select(name, wanted))), key=repr)
+        for name, wanted in columns.items()
+    }
+
+
+def _select(name: str, columns: list[str]) -> sa.Select[tuple[object, ...]]:
+    table = sa.table(name, *map(sa.column, columns))
+    return sa.select(*table.columns)
 
 
 def _make_value(column: sa.Column[object], number: int) -> object:

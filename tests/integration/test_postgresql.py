@@ -29,7 +29,7 @@ from tests.harness.collection import (
     open_client,
 )
 from tests.harness.samples import make_instance
-from tests.harness.schema_rows import fill_tables, read_tables
+from tests.harness.schema_rows import fill_tables, list_columns, read_tables
 from tests.harness.server import RunningServer, run_cli, serve
 from tests.integration.postgresql_server import run_postgresql
 from tests.peer.dcmtk import run_tool
@@ -94,10 +94,11 @@ async def test_migrations_carry_rows_over(database_url: str) -> None:
     database = open_database(url)
     await database.write(lambda c: upgrade_schema(c, "0001"))
     await database.write(fill_tables)
-    before = await database.read(read_tables)
+    columns = await database.read(list_columns)
+    before = await database.read(lambda c: read_tables(c, columns))
     await migrate_to_head(database)
     assert all(len(rows) == 3 for rows in before.values())
-    assert await database.read(read_tables) == before
+    assert await database.read(lambda c: read_tables(c, columns)) == before
     await database.close()
 
 

@@ -1,4 +1,4 @@
-"""`dataset create`, `list` and `delete`."""
+"""`dataset create`, `list`, `set` and `delete`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.cli.flags import Family, add_json_flag
 from lamella.cli.output import print_json, print_lines, print_table
+from lamella.cli.usage import UsageError
 from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_commands(family: Family) -> None:
     """Add the commands about datasets."""
-    datasets = family.add_family("dataset", "make, list and delete datasets", "create|list|delete")
+    datasets = family.add_family(
+        "dataset", "make, list, change and delete datasets", "create|list|set|delete"
+    )
     parser = datasets.add_command("create", "make a dataset", run_create)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
@@ -31,6 +34,10 @@ def add_commands(family: Family) -> None:
     )
     add_json_flag(parser)
     add_json_flag(datasets.add_command("list", "list datasets", run_list))
+    parser = datasets.add_command("set", "change a dataset's policy", run_set)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("policy", metavar="duplicates=version|replace|reject")
+    add_json_flag(parser)
     parser = datasets.add_command("delete", "delete a dataset with all of its history", run_delete)
     parser.add_argument("name", metavar="NAME")
 
@@ -71,6 +78,27 @@ def run_list(arguments: argparse.Namespace, settings: Settings) -> int:
         print_json([describe_dataset(row) for row in found])
     else:
         print_table([(row.name, row.default_branch, row.duplicates) for row in found])
+    return 0
+
+
+def run_set(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Change a dataset's policy."""
+    name, mark, value = arguments.policy.partition("=")
+    if name != "duplicates" or not mark:
+        raise UsageError(f"{arguments.policy!r} is no policy: write duplicates=VALUE.")
+
+    async def work(repository: Repository) -> DatasetRow:
+        from lamella.vcs.policies import set_duplicates
+
+        return await repository.archive.database.write(
+            lambda c: set_duplicates(c, arguments.name, value)
+        )
+
+    changed = run_on_repository(settings, work)
+    if arguments.json:
+        print_json(describe_dataset(changed))
+    else:
+        print_lines([f"Dataset {changed.name}: duplicates={changed.duplicates}."])
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`log`, `show`, `diff` and `conflicts`."""
+"""`log`, `show` and `diff`."""
 
 from __future__ import annotations
 
@@ -38,13 +38,6 @@ def add_commands(family: Family) -> None:
     parser.add_argument("old", metavar="TARGET")
     parser.add_argument("new", metavar="TARGET")
     add_dataset_flag(parser, _REVISION_HELP)
-    add_json_flag(parser)
-
-    parser = family.add_command(
-        "conflicts", "list instances that were refused as conflicts", run_conflicts
-    )
-    parser.add_argument("action", nargs="?", choices=("list",), default="list")
-    add_dataset_flag(parser, "one dataset (all)")
     add_json_flag(parser)
 
 
@@ -108,35 +101,6 @@ def run_diff(arguments: argparse.Namespace, settings: Settings) -> int:
         print_json(diff)
     else:
         print_lines(_format_diff(diff))
-    return 0
-
-
-def run_conflicts(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Print the conflict queue."""
-
-    async def work(repository: Repository) -> list[Json]:
-        from lamella.vcs.conflicts import list_conflicts
-        from lamella.vcs.refs import find_dataset
-
-        def read(connection: sa.Connection) -> list[Json]:
-            name = arguments.dataset
-            dataset_id = find_dataset(connection, name).id if name is not None else None
-            return list_conflicts(connection, dataset_id)
-
-        return await repository.archive.database.read(read)
-
-    found = run_on_repository(settings, work)
-    if arguments.json:
-        print_json(found)
-        return 0
-    for item in found:
-        path = f"{item['study']}/{item['series']}/{item['instance']}"
-        print_lines(
-            [
-                f"{item['id']}  {item['time']}  {item['dataset']}@{item['branch']}  {path}",
-                f"    {item['reason']}",
-            ]
-        )
     return 0
 
 

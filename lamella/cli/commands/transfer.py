@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import pwd
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lamella.cli.author import name_author
 from lamella.cli.flags import Family, add_dataset_flag, add_json_flag
 from lamella.cli.output import JsonArray, print_json, print_lines, remark
 from lamella.cli.progress import is_watched, show_progress
@@ -71,7 +70,7 @@ def run_import(arguments: argparse.Namespace, settings: Settings) -> int:
             repository,
             arguments.dataset or DEFAULT_DATASET,
             arguments.branch,
-            author=_name_author(),
+            author=name_author(),
             message=arguments.message,
             on_result=lambda result: _show_result(result, array),
             on_file=progress.add,
@@ -132,11 +131,3 @@ def _print_sum(line: str, *, is_json: bool) -> None:
         remark(line)  # stdout is one JSON document
     else:
         print_lines([line])
-
-
-def _name_author() -> str:
-    """Return who runs the command, as the system knows them."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"

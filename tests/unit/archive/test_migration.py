@@ -19,7 +19,7 @@ from lamella.archive.migration import (
     read_schema_revision,
     upgrade_schema,
 )
-from tests.harness.schema_rows import fill_tables, read_tables
+from tests.harness.schema_rows import fill_tables, list_columns, read_tables
 
 
 async def test_migrations_make_the_described_schema(tmp_path: Path) -> None:
@@ -37,10 +37,11 @@ async def test_migrations_carry_rows_over(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'lamella.db'}")
     await database.write(lambda c: upgrade_schema(c, "0001"))
     await database.write(fill_tables)
-    before = await database.read(read_tables)
+    columns = await database.read(list_columns)
+    before = await database.read(lambda c: read_tables(c, columns))
     await migrate_to_head(database)
     assert all(len(rows) == 3 for rows in before.values())
-    assert await database.read(read_tables) == before
+    assert await database.read(lambda c: read_tables(c, columns)) == before
     faults = await database.read(lambda c: c.exec_driver_sql("PRAGMA foreign_key_check").all())
     await database.close()
     assert faults == []

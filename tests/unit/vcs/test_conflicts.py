@@ -40,10 +40,10 @@ async def test_the_queue_by_dataset(tmp_path: Path) -> None:
         of_second = await archive.database.read(lambda c: list_conflicts(c, second))
     finally:
         await archive.close()
-    assert [item["dataset"] for item in everything] == ["a", "b"]
-    assert of_second == [
+    assert [item.dataset for item in everything] == ["a", "b"]
+    assert [item.describe() for item in of_second] == [
         {
-            "id": everything[1]["id"],
+            "id": everything[1].id,
             "dataset": "b",
             "branch": "main",
             "study": "1",
