@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from tests.harness.stack import choose_stack
+
 READY = re.compile(r"lamella ready http=(?P<http>\S+) dimse=(?P<dimse>\S+) aet=(?P<aet>\S+)")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
@@ -77,7 +79,8 @@ def launch_server(data_dir: Path, *, prefix: Sequence[str] = (), **settings: str
         prefix: A command to run it under, such as strace.
         settings: `LAMELLA_*` by lower-case name, over free ports on 127.0.0.1.
     """
-    chosen = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0", "data_dir": str(data_dir), **settings}
+    chosen = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0", "data_dir": str(data_dir)}
+    chosen |= choose_stack(data_dir) | settings
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
     environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     process = subprocess.Popen(
@@ -111,7 +114,8 @@ def serve(data_dir: Path, **settings: str) -> Iterator[RunningServer]:
 def run_cli(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one `lamella` command on a data folder and return what it printed."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
-    environ["LAMELLA_DATA_DIR"] = str(data_dir)
+    chosen = choose_stack(data_dir) | {"data_dir": str(data_dir)}
+    environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     return subprocess.run(
         [sys.executable, "-m", "lamella", *arguments],
         env=environ,

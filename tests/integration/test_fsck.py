@@ -39,7 +39,7 @@ from lamella.vcs.tables import (
     visible_set,
 )
 from lamella.vcs.visible import load_visible, read_set
-from tests.integration.postgresql_server import run_postgresql
+from tests.harness.postgresql import run_postgresql
 from tests.integration.small_installation import (
     ROOT,
     Installation,

@@ -28,10 +28,10 @@ from tests.harness.collection import (
     make_collection,
     open_client,
 )
+from tests.harness.postgresql import run_postgresql
 from tests.harness.samples import make_instance
 from tests.harness.schema_rows import fill_tables, list_columns, read_tables
 from tests.harness.server import RunningServer, run_cli, serve
-from tests.integration.postgresql_server import run_postgresql
 from tests.peer.dcmtk import run_tool
 
 T = TypeVar("T")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import quote
@@ -14,6 +13,7 @@ import pytest
 from tests.harness.collection import Collection, make_collection, open_client
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import run_statement
 
 STUDY, SERIES = "1.2.3", "1.2.3.1"
 INSTANCE = f"/studies/{STUDY}/series/{SERIES}/instances/1.2.3.1.1"
@@ -90,14 +90,14 @@ class TestForms:
         self, collection: Collection, commits: list[str]
     ) -> None:
         twin = commits[2][:10] + ("0" if commits[2][10] != "0" else "1") * 54
-        with sqlite3.connect(collection.server.data_dir / "lamella.db") as connection:
-            connection.execute(
-                'INSERT INTO "commit" (dataset_id, id, tree, generation, visible_id, data) '
-                'SELECT dataset_id, ?, tree, generation, visible_id, data FROM "commit" '
-                "WHERE id = ?",
-                (bytes.fromhex(twin), bytes.fromhex(commits[2])),
-            )
-        connection.close()
+        run_statement(
+            collection.server.data_dir,
+            'INSERT INTO "commit" (dataset_id, id, tree, generation, visible_id, data) '
+            'SELECT dataset_id, :twin, tree, generation, visible_id, data FROM "commit" '
+            "WHERE id = :one",
+            twin=bytes.fromhex(twin),
+            one=bytes.fromhex(commits[2]),
+        )
         for length in (8, 9, 10):
             refuse(collection, commits[2][:length], 400)
         expect(collection, commits[2][:11], commits[2], 2)

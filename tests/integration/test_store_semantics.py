@@ -7,7 +7,6 @@ import io
 import json
 import re
 import secrets
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -32,6 +31,7 @@ from tests.harness.collection import (
 )
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, run_cli, serve
+from tests.harness.stack import run_statement
 from tests.peer.dcmtk import Finished, run_tool
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.1", "1.2.3.1.1"
@@ -523,9 +523,6 @@ def post(collection: Collection, body: bytes, content_type: str) -> httpx.Respon
 
 def count_staged(collection: Collection) -> int:
     """Return how many instances wait for a commit in the server's database."""
-    connection = sqlite3.connect(collection.server.data_dir / "lamella.db")
-    try:
-        query = "SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM session)"
-        return int(connection.execute(query).fetchone()[0])
-    finally:
-        connection.close()
+    query = "SELECT (SELECT count(*) FROM staged) + (SELECT count(*) FROM session)"
+    ((n_staged,),) = run_statement(collection.server.data_dir, query)
+    return int(n_staged)

@@ -42,6 +42,15 @@ def run_postgresql() -> Iterator[str]:
             _run([*control, "-m", "immediate", "stop"], user)
 
 
+def make_database(url: str, name: str) -> str:
+    """Make an empty database beside another of the same server; return its URL."""
+    binaries = _find_binaries()
+    assert binaries is not None
+    base = url.rpartition("/")[0]
+    _run([str(binaries / "createdb"), f"--maintenance-db={url}", name], None)
+    return f"{base}/{name}"
+
+
 def _find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
