@@ -20,6 +20,12 @@ CONFIG_FILE = "lamella.toml"
 MOST = {"workers": 256, "dimse_processes": 64, "dimse_associations": 10_000}
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
 
+_SIZE = re.compile(r"([0-9]{1,15}) ?(|[kKmMgGtT]i?)[bB]?")
+_UNITS = {
+    prefix + infix: base**power
+    for infix, base in (("", 1000), ("i", 1024))
+    for power, prefix in enumerate("kmgt", 1)
+} | {"": 1}
 _ORIGIN = re.compile(r"https?://[^/?#\s,]+/?")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,6 +71,8 @@ class Settings:
     public_url: str = ""
     trusted_proxies: str = "127.0.0.1,::1"
     cors_origins: str = "local"
+    max_request: str = ""
+    max_instance: str = ""
     insecure: bool = False
     calling_aets: str = ""
     log_level: str = "info"
@@ -97,6 +105,16 @@ class Settings:
         """Origins whose pages may read answers; `local` and `*` stand for many."""
         names = frozenset(name.strip() for name in self.cors_origins.split(",") if name.strip())
         return names - {"off"}
+
+    @property
+    def max_request_bytes(self) -> int | None:
+        """How long the body of a store may be; None for no bound."""
+        return parse_size(self.max_request, "LAMELLA_MAX_REQUEST")
+
+    @property
+    def max_instance_bytes(self) -> int | None:
+        """How long an instance may be; None for no bound."""
+        return parse_size(self.max_instance, "LAMELLA_MAX_INSTANCE")
 
     def check_exposure(self) -> None:
         """Refuse to open a door to the network that nothing guards.
@@ -158,6 +176,22 @@ def parse_address(text: str, name: str) -> Address:
     return Address(host, int(port))
 
 
+@lru_cache(maxsize=8)
+def parse_size(text: str, name: str) -> int | None:
+    """Parse a number of bytes, such as `500000000`, `500MB` or `2GiB`; None for none or `off`.
+
+    Raises:
+        InvalidRequest: It is no such number.
+    """
+    if text.strip().lower() in ("", "off"):
+        return None
+    match = _SIZE.fullmatch(text.strip())
+    size_bytes = int(match[1]) * _UNITS[match[2].lower()] if match else 0
+    if not size_bytes:
+        raise InvalidRequest(f"{name} must be a size such as 500MB or 2GiB, not {text!r}.")
+    return size_bytes
+
+
 def _read_config_file(path: Path, names: list[str]) -> dict[str, str]:
     if not path.is_file():
         return {}
@@ -188,6 +222,8 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     if not AE_TITLE.fullmatch(settings.aet) or not settings.aet.strip():
         raise InvalidRequest("LAMELLA_AET must be 1 to 16 characters without a backslash.")
     parse_address(settings.http, "LAMELLA_HTTP")
+    parse_size(settings.max_request, "LAMELLA_MAX_REQUEST")
+    parse_size(settings.max_instance, "LAMELLA_MAX_INSTANCE")
     _parse_networks(settings.trusted_proxies)
     for origin in settings.allowed_origins - {"local", "*"}:
         if not _ORIGIN.fullmatch(origin):

@@ -39,6 +39,8 @@ class Archive:
         packs: Where bytes are.
         spool_folder: Where incoming bytes wait; on the same file system as a local pack store.
         cache_folder: Where derived things are kept that anybody may delete.
+        max_instance_bytes: How long an instance may be, whichever door it comes to; None for no
+            bound.
         blocks: The memory that incoming bytes wait in.
         node_id: Owner of the sessions opened here: of a server the same after each start, so
             that it finds what a crash left; of one more process of it, that and the process's
@@ -50,6 +52,7 @@ class Archive:
     spool_folder: Path
     cache_folder: Path
     node_id: str
+    max_instance_bytes: int | None = None
     blocks: BlockPool = field(default_factory=BlockPool)
 
     async def close(self) -> None:
@@ -87,7 +90,8 @@ async def open_archive(settings: Settings, *, is_server: bool = False, place: st
     except BaseException:
         await database.close()
         raise
-    return Archive(database, packs, spool_folder, folder / "cache", node_id)
+    cache_folder, limit = folder / "cache", settings.max_instance_bytes
+    return Archive(database, packs, spool_folder, cache_folder, node_id, limit)
 
 
 def prepare_folder(folder: Path) -> None:

@@ -33,7 +33,7 @@ from lamella.archive.statements import Statement
 from lamella.archive.tables import derived, instance, location, pack
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import insert_missing, split_batches
-from lamella.errors import OutOfResources
+from lamella.errors import OutOfResources, TooLarge
 
 DERIVED_FORMAT = 1
 PACK_BYTES = 64 << 20  # a longer unit makes several packs, so that gc can free parts of it
@@ -126,11 +126,16 @@ class Intake:
 
         Raises:
             InstanceRefused: It is refused; nothing of it is kept.
+            TooLarge: It is longer than this installation takes.
             OutOfResources: There is no room, or too many store at once.
         """
         spool, lease = await self._open_spool()
+        most_bytes, size_bytes = self._archive.max_instance_bytes, 0
         try:
             async for chunk in chunks:
+                size_bytes += len(chunk)
+                if most_bytes is not None and size_bytes > most_bytes:
+                    raise TooLarge(f"An instance may have {most_bytes:,} bytes at most.")
                 await lease.begin()
                 rest = spool.take(chunk)
                 if rest:

@@ -75,7 +75,7 @@ class Spool:
             self._empty_block()
             rest = self.take(rest)
         if rest:
-            with _full_disk_named():
+            with name_full_disk():
                 write_all(self._file, [rest], self._base)
             self._base += len(rest)
 
@@ -86,7 +86,7 @@ class Spool:
             OutOfResources: The disk is full; what was in the block is lost.
         """
         try:
-            with _full_disk_named():
+            with name_full_disk():
                 use_page_cache(self._file)
                 write_all(self._file, [self._view[: self._filled]], self._base)
                 self._base += self._filled
@@ -115,7 +115,7 @@ class Spool:
         start, stop = self.size_bytes, self._base + self._filled
         if start >= self._base:
             return MemorySource(self._view[start - self._base : self._filled])
-        with _full_disk_named():
+        with name_full_disk():
             self._flush()
         return FileSource(self._file, start, stop - start)
 
@@ -153,7 +153,7 @@ class Spool:
         Raises:
             OutOfResources: The disk is full.
         """
-        with _full_disk_named():
+        with name_full_disk():
             self._flush()
             os.ftruncate(self._file, self.size_bytes)
         self._base, self._filled = self.size_bytes, 0
@@ -165,11 +165,11 @@ class Spool:
             OutOfResources: The disk is full.
         """
         use_page_cache(self._file)
-        with _full_disk_named():
+        with name_full_disk():
             path, descriptor = _create_locked(self._folder)
             use_page_cache(descriptor)
         try:
-            with _full_disk_named(), os.fdopen(descriptor, "wb") as copy:
+            with name_full_disk(), os.fdopen(descriptor, "wb") as copy:
                 for offset, length in ranges:
                     for start in range(offset, offset + length, COPY_BYTES):
                         count = min(COPY_BYTES, offset + length - start)
@@ -197,7 +197,7 @@ class Spool:
         """Move what is in the block to the file, but for the instance under way if that fits."""
         kept = max(self.size_bytes - self._base, 0)
         count = kept // PAGE_BYTES * PAGE_BYTES
-        with _full_disk_named():
+        with name_full_disk():
             if not count:  # the instance is longer than the block, so it is read from the file
                 use_page_cache(self._file)
                 count = self._filled
@@ -249,7 +249,7 @@ def remove_leftovers(folder: Path) -> int:
 
 
 @contextmanager
-def _full_disk_named() -> Iterator[None]:
+def name_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -15,6 +15,7 @@ _STORAGE_FLAGS = (
     ("data_dir", "FOLDER", "where the embedded default keeps everything (./lamella-data)"),
     ("database_url", "URL", "sqlite:///… or postgresql://… (SQLite in the data folder)"),
     ("storage_url", "URL", "file:///… (a folder in the data folder)"),
+    ("max_instance", "SIZE", "longest instance, such as 500MB (no bound)"),
     ("log_level", "LEVEL", "debug, info, warning or error (info)"),
 )
 _SERVER_FLAGS = (
@@ -28,6 +29,7 @@ _SERVER_FLAGS = (
     ("public_url", "URL", "base of every absolute URL that is emitted"),
     ("trusted_proxies", "HOSTS", "peers whose X-Forwarded-* headers are believed"),
     ("cors_origins", "ORIGINS", "whose pages may read answers: off, local, * or a list (local)"),
+    ("max_request", "SIZE", "longest body of a store, such as 2GiB (no bound)"),
     ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
     ("s3_endpoint_url", "URL", "of an S3-compatible store"),
     ("redis_url", "URL", "Redis for jobs"),

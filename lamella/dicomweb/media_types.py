@@ -321,6 +321,36 @@ def negotiate_json(
 
 
 @dataclass(frozen=True)
+class StoreAnswer:
+    """How the answer to a store goes out.
+
+    Attributes:
+        media_type: `application/dicom+json`, `application/json`, or `application/dicom+xml`.
+        is_multipart: As the one part of multipart/related.
+    """
+
+    media_type: str
+    is_multipart: bool
+
+
+def negotiate_store(accept: Sequence[MediaRange]) -> StoreAnswer:
+    """Choose the form of the answer to a store.
+
+    Raises:
+        NotAcceptable: Nothing supported is accepted.
+
+    Source:
+        PS3.18 §10.5.3 (one data set, so XML may come alone).
+    """
+    chosen = _best(
+        accept,
+        [_Offer(kind) for kind in (DICOM_JSON, JSON, DICOM_XML)]
+        + [_Offer(DICOM_XML, is_multipart=True)],
+    )
+    return StoreAnswer(chosen.media_type, chosen.is_multipart)
+
+
+@dataclass(frozen=True)
 class InstanceAnswer:
     """One way in which instances may go out.
 

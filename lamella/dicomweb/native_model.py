@@ -19,8 +19,8 @@ _HEAD = (
     f'<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
 )
 _TAIL = "</NativeDicomModel>"
-_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
-_COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
+GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 # XML 1.0 has no way to say these characters at all; DICOM's control characters are among them
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -82,7 +82,7 @@ def _write_names(names: Sequence[Mapping[str, str] | None]) -> Iterator[str]:
         if not name:
             continue
         yield f'<PersonName number="{number}">'
-        for group in _GROUPS:
+        for group in GROUPS:
             if name.get(group):
                 yield f"<{group}>{_write_components(name[group])}</{group}>"
         yield "</PersonName>"
@@ -91,7 +91,7 @@ def _write_names(names: Sequence[Mapping[str, str] | None]) -> Iterator[str]:
 def _write_components(group: str) -> str:
     return "".join(
         f"<{component}>{escape(_clean(part))}</{component}>"
-        for component, part in zip(_COMPONENTS, group.split("^"), strict=False)
+        for component, part in zip(COMPONENTS, group.split("^"), strict=False)
         if part
     )
 

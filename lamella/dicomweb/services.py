@@ -89,6 +89,7 @@ class Services:
         known_answers: What was answered lately and can be answered again without a look at it.
         assembly: Held while such a body is made: what many clients wait for is made once, and
             one at a time for the sake of memory.
+        composing: Held while a store's metadata are in memory, for the same reason.
         chores: What is done after an answer.
     """
 
@@ -109,6 +110,7 @@ class Services:
         default_factory=lambda: LeastRecent(KNOWN_ANSWER_BYTES)
     )
     assembly: asyncio.Lock = field(default_factory=asyncio.Lock)
+    composing: asyncio.Lock = field(default_factory=asyncio.Lock)
     chores: Chores = field(default_factory=Chores)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
 from lamella.archive.installation import Archive
+from lamella.archive.part10 import build_file_meta
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_response
 from lamella.dimse_gateway.delivery import Delivery
@@ -26,7 +27,6 @@ from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
 from lamella.dimse_gateway.metrics import ADMISSIONS, ASSOCIATIONS, STORE_SECONDS, STORES
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
-from lamella.dimse_gateway.part10 import build_file_meta
 from lamella.dimse_gateway.reception import Reception, StoreRequest
 from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
 from lamella.errors import SopClassNotSupported

@@ -17,8 +17,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer, RequestHandler
 
+from lamella.archive.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from lamella.dimse_gateway.association import GatewayAssociation, House
-from lamella.dimse_gateway.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES, GatewaySocket
 from lamella.errors import OutOfResources
 from lamella.settings import Address

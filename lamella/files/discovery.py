@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lamella.files.zips import is_zip, list_members, open_archive_file
+from lamella.archive.zips import is_zip, list_members, open_archive_file
 
 DATA_FORMAT_PREFIX = b"lamella-data "
 

@@ -12,9 +12,9 @@ from typing import IO
 from lamella.archive.facts import has_preamble
 from lamella.archive.source import MemorySource
 from lamella.archive.threads import run_in_thread
+from lamella.archive.zips import READ_ERRORS
 from lamella.errors import LamellaError
 from lamella.files.discovery import FoundFile
-from lamella.files.zips import READ_ERRORS
 
 CHUNK_BYTES = 1 << 20
 MEDIA_STORAGE_DIRECTORY = b"1.2.840.10008.1.3.10"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lamella.archive.installation import Archive
 from lamella.archive.instances import Intake, Received
-from lamella.errors import InstanceRefused
+from lamella.errors import InstanceRefused, TooLarge
 from lamella.files.discovery import Found, FoundFile, SkippedFile
 from lamella.files.reader import FileReader, UnreadableFile, find_reason_to_ignore
 from lamella.files.tally import FileOutcome, FileResult
@@ -85,7 +85,7 @@ async def _take(intake: Intake, found: Found) -> Item:
         if reason:
             return FileResult(found.path, FileOutcome.IGNORED, reason)
         return found.path, await intake.add(reader.chunks(head))
-    except (InstanceRefused, UnreadableFile) as error:
+    except (InstanceRefused, TooLarge, UnreadableFile) as error:
         return FileResult(found.path, FileOutcome.REFUSED, error.detail)
     finally:
         reader.close()

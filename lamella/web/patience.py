@@ -1,12 +1,17 @@
-"""Bounds how long a sender may stall in the middle of a request's body.
+"""Bounds how long a sender may stall in the middle of a request's body, and hears it out.
 
 A slow sender is served however long it takes, as long as something comes; one that stopped
 would keep its connection, and a place among the stores, for ever.
+
+A request may be answered before all of its body has come (too long, no branch, nothing
+acceptable). Closing the connection then would make the system throw the answer away before the
+sender, who is still sending, reads it; so some more of the body is read, and dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -15,6 +20,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from lamella.errors import SenderStalled
 
 STALL_S = 60.0
+LINGER_S = 5.0
+LINGER_BYTES = 64 << 20
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -38,6 +45,7 @@ class Patience:
         line = _Line(receive, send, self._stall_s)
         try:
             await self._app(scope, line.receive, line.send)
+            await line.hear_out()
         finally:
             line.hang_up()
 
@@ -56,6 +64,7 @@ class _Line:
         self._send: Send | None = send
         self._stall_s = stall_s
         self._coming: asyncio.Future[Any] | None = None
+        self._has_more = True
 
     async def receive(self) -> Any:
         """Return the next message.
@@ -68,8 +77,19 @@ class _Line:
         self._coming = coming = asyncio.ensure_future(self._receive())
         await asyncio.wait((coming,), timeout=self._stall_s)
         if not coming.done():
+            self._has_more = False  # as far as anybody waits for it
             raise SenderStalled(f"No more of the request's body came for {self._stall_s:g} s.")
-        return coming.result()
+        message = coming.result()
+        self._has_more = bool(message.get("more_body"))
+        return message
+
+    async def hear_out(self) -> None:
+        """Read the rest of a body whose request has been answered, but not for long."""
+        left_bytes = LINGER_BYTES
+        with suppress(TimeoutError, SenderStalled):
+            async with asyncio.timeout(LINGER_S):
+                while self._has_more and left_bytes > 0:
+                    left_bytes -= len((await self.receive()).get("body", b""))
 
     async def send(self, message: Any) -> None:
         """Pass on a message."""

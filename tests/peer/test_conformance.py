@@ -12,14 +12,6 @@ from lamella.conformance.samples import SampleSet
 from tests.harness.proxy import proxy
 from tests.harness.server import run_cli, serve
 
-# What Lamella does not do yet. A line leaves this list with the gap it names.
-GAPS = {
-    "store/json",
-    "store/json-inline",
-    "store/xml",
-    "store/response-xml",
-}
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -46,7 +38,7 @@ def list_failures(record):
 
 def test_lamella_does_what_the_standard_demands(server):
     record = examine(server.root())
-    assert {k: v for k, v in list_failures(record).items() if k not in GAPS} == {}
+    assert list_failures(record) == {}
     assert record.count(Verdict.NOT_RUN) == 0
     assert record.count(Verdict.PASSED) >= 500
     deletes = [one.verdict for one in record.results if one.check.id.startswith("delete/")]
@@ -57,7 +49,7 @@ def test_lamella_does_so_at_a_tag(server):
     examine(server.root())
     assert run_cli(server.data_dir, "tag", "create", "v1", "default@main").returncode == 0
     record = examine(server.root("v1"), read_only=True)
-    assert {k: v for k, v in list_failures(record).items() if k not in GAPS} == {}
+    assert list_failures(record) == {}
     assert record.count(Verdict.PASSED) >= 200
 
 
@@ -65,7 +57,7 @@ def test_lamella_does_so_behind_a_proxy_with_a_prefix(tmp_path):
     with proxy() as front, serve(tmp_path, public_url=front.url, cors_origins="*") as running:
         front.upstream = running.http
         record = examine(running.root().replace(running.http, front.url))
-    assert {k: v for k, v in list_failures(record).items() if k not in GAPS} == {}
+    assert list_failures(record) == {}
     assert record.count(Verdict.PASSED) >= 500
 
 

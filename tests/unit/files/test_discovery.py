@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lamella.files import zips
+from lamella.archive import zips
 from lamella.files.discovery import FoundFile, SkippedFile, find_files, measure_files
 
 

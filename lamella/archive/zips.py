@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 MAX_RATIO = 200
@@ -31,6 +32,10 @@ READ_ERRORS = (
 """What `zipfile` raises on archives that are damaged, encrypted or beyond it."""
 
 _ENCRYPTED = 0x1
+_END = struct.Struct("<4s4H2LH")  # end of central directory record
+_END64 = struct.Struct("<4sQ2H2L4Q")  # the same of ZIP64, with a locator between both
+_LOCATOR64_BYTES = 20
+_LONGEST_COMMENT = 0xFFFF
 
 
 def is_zip(path: Path) -> bool:
@@ -74,3 +79,29 @@ def list_members(
             yield member, f"The archive unpacks to more than {MAX_RATIO} times its size."
         else:
             yield member, ""
+
+
+def measure_directory(file: IO[bytes]) -> int:
+    """Return the length of an archive's directory in bytes, which opening it reads whole.
+
+    Args:
+        file: The archive; it is sought in.
+
+    Raises:
+        zipfile.BadZipFile: It has none.
+
+    Source:
+        APPNOTE.TXT (PKWARE) §4.3.14 to §4.3.16.
+    """
+    size_bytes = file.seek(0, 2)
+    start = max(0, size_bytes - _END64.size - _LOCATOR64_BYTES - _END.size - _LONGEST_COMMENT)
+    file.seek(start)
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or end + _END.size > len(tail):
+        raise zipfile.BadZipFile
+    length: int = _END.unpack_from(tail, end)[5]
+    record = end - _LOCATOR64_BYTES - _END64.size
+    if record >= 0 and tail.startswith(b"PK\x06\x06", record):
+        length = _END64.unpack_from(tail, record)[8]
+    return length

@@ -1,7 +1,4 @@
-"""What makes a received data set a Part 10 file: preamble and file meta information.
-
-The data set itself stays as it was sent, byte for byte.
-"""
+"""What makes a data set a Part 10 file: preamble and file meta information."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ _LONG_VRS = frozenset({b"OB"})
 
 
 def build_file_meta(
-    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str
+    sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae_title: str = ""
 ) -> bytes:
     """Return everything that comes before the data set: preamble, prefix and group 0002.
 
     Args:
-        sop_class_uid: Affected SOP Class UID of the C-STORE request.
-        sop_instance_uid: Its Affected SOP Instance UID.
-        transfer_syntax_uid: What the presentation context was accepted with.
-        source_ae_title: Who sent it.
+        sop_class_uid: Media Storage SOP Class UID.
+        sop_instance_uid: Media Storage SOP Instance UID.
+        transfer_syntax_uid: What the data set is encoded in.
+        source_ae_title: Who sent it, if that has an AE title.
 
     Source:
         PS3.10 §7.1, Table 7.1-1.
@@ -38,7 +35,7 @@ def build_file_meta(
             _encode_uid(0x0010, transfer_syntax_uid),
             _encode_uid(0x0012, IMPLEMENTATION_CLASS_UID),
             _encode_text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-            _encode_text(0x0016, b"AE", source_ae_title),
+            _encode_text(0x0016, b"AE", source_ae_title) if source_ae_title else b"",
         )
     )
     group_length = _encode(0x0000, b"UL", struct.pack("<I", len(elements)))

@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
-from lamella.dimse_gateway.part10 import (
+from lamella.archive.part10 import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     build_file_meta,
@@ -28,6 +28,11 @@ def test_file_meta_is_what_pydicom_reads(source: str, sop_uid: str) -> None:
     assert meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
     assert meta.SourceApplicationEntityTitle == source
     assert meta.FileMetaInformationGroupLength == len(encoded) - 128 - 4 - 12
+
+
+def test_what_came_over_the_web_names_no_application_entity() -> None:
+    meta = dcmread(BytesIO(build_file_meta("1.2.3", "1.2.4", ExplicitVRLittleEndian))).file_meta
+    assert "SourceApplicationEntityTitle" not in meta
 
 
 def test_our_own_names_are_valid() -> None:
