@@ -48,9 +48,11 @@ class Database(ABC):
 
     Attributes:
         dialect: `sqlite` or `postgresql`.
+        works_in_threads: Whether work runs in a thread, so that it may wait for another one.
     """
 
     dialect: str
+    works_in_threads: bool
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
@@ -61,10 +63,19 @@ class Database(ABC):
         """
 
     @abstractmethod
-    async def write(self, work: Work[T]) -> T:
+    def read_now(self, work: Work[T]) -> T:
+        """Like `read`, in the calling thread, which is not the event loop's."""
+
+    @abstractmethod
+    async def write(self, work: Work[T], seal: Work[None] | None = None) -> T:
         """Run `work` in a transaction that is durable once this returns.
 
-        `work` may be run again after a lost race, so it must not have effects elsewhere.
+        Both may be run again after a lost race, so they must not have effects elsewhere.
+
+        Args:
+            work: What to do.
+            seal: What to do last, after all other work that shares the transaction: what waits
+                for something that goes on meanwhile.
 
         Raises:
             OutOfResources: The database cannot be reached, is full, or stayed locked.
@@ -91,23 +102,35 @@ class SqliteDatabase(Database):
     """A SQLite file that several processes may share."""
 
     dialect = "sqlite"
+    works_in_threads = True
 
     def __init__(self, url: str) -> None:
         self._path = sa.engine.make_url(url).database or ""
-        self._write_engine = _sqlite_engine(url, "BEGIN IMMEDIATE", WRITER_CACHE_KIB)
-        self._read_engine = _sqlite_engine(url, None, READER_CACHE_KIB)
+        self._write_engine = _sqlite_engine(url, WRITER_CACHE_KIB)
+        self._read_engine = _sqlite_engine(url, READER_CACHE_KIB)
         self._checkpointer = Checkpointer(self._path)
-        self._writer = WriteQueue(self._write_engine, _transact, self._checkpointer.follow)
+        self._writer = WriteQueue(self._write_engine, self._checkpointer.follow)
         self._readers = ThreadPoolExecutor(READERS, "lamella-db-read")
         self._of_thread = threading.local()
+        self._shared: sa.Connection | None = None
+        self._shared_lock = threading.Lock()
         self._sentry: sqlite3.Connection | None = None
 
     async def read(self, work: Work[T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, work)
 
-    async def write(self, work: Work[T]) -> T:
-        result: T = await asyncio.wrap_future(self._writer.submit(work))
+    def read_now(self, work: Work[T]) -> T:
+        with self._shared_lock:
+            if self._shared is None:
+                self._shared = self._read_engine.connect()
+            return _read_on(self._shared, work)
+
+    async def write(self, work: Work[T], seal: Work[None] | None = None) -> T:
+        try:
+            result: T = await asyncio.wrap_future(self._writer.submit(work, seal))
+        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+            raise _translate(error) from error
         return result
 
     def read_version(self) -> int | None:
@@ -129,31 +152,18 @@ class SqliteDatabase(Database):
         self._read_engine.dispose()
 
     def _read(self, work: Work[T]) -> T:
-        """Run work in a transaction on the connection that this thread keeps.
-
-        SQLAlchemy's own way to and from a transaction takes 80 µs, the driver's 5.
-        """
-        try:
-            connection: sa.Connection | None = getattr(self._of_thread, "connection", None)
-            if connection is None:
-                connection = self._of_thread.connection = self._read_engine.connect()
-            driver: Any = connection.connection.dbapi_connection
-            driver.execute("BEGIN")
-            try:
-                return work(connection)
-            finally:
-                if connection.in_transaction():  # in its eyes; there is but the one begun above
-                    connection.rollback()
-                else:
-                    driver.rollback()
-        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-            raise _translate(error) from error
+        """Run work on the connection that this thread keeps."""
+        connection: sa.Connection | None = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            connection = self._of_thread.connection = self._read_engine.connect()
+        return _read_on(connection, work)
 
 
 class PostgresDatabase(Database):
     """A PostgreSQL server, over asyncpg."""
 
     dialect = "postgresql"
+    works_in_threads = False
     _ATTEMPTS = 5
 
     def __init__(self, url: str) -> None:
@@ -161,14 +171,25 @@ class PostgresDatabase(Database):
             url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
         )
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def read(self, work: Work[T]) -> T:
         return await self._run(self._snapshots, work)
 
-    async def write(self, work: Work[T]) -> T:
+    def read_now(self, work: Work[T]) -> T:
+        assert self._loop is not None, "its schema was looked at, in the loop"
+        return asyncio.run_coroutine_threadsafe(self.read(work), self._loop).result()
+
+    async def write(self, work: Work[T], seal: Work[None] | None = None) -> T:
+        def work_and_seal(connection: sa.Connection) -> T:
+            result = work(connection)
+            if seal is not None:
+                seal(connection)
+            return result
+
         for attempt in range(self._ATTEMPTS):
             try:
-                return await self._run(self._engine, work)
+                return await self._run(self._engine, work_and_seal)
             except sa.exc.DBAPIError as error:
                 if not _lost_race(error) or attempt == self._ATTEMPTS - 1:
                     raise
@@ -178,6 +199,7 @@ class PostgresDatabase(Database):
         return None
 
     async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
+        self._loop = asyncio.get_running_loop()
         try:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)
@@ -215,11 +237,22 @@ def read_clock_us(connection: sa.Connection) -> int:
     return time.time_ns() // 1000  # SQLite runs on this very clock, to the millisecond only
 
 
-def _transact(engine: sa.Engine, work: Work[T]) -> T:
+def _read_on(connection: sa.Connection, work: Work[T]) -> T:
+    """Run work in a transaction on a connection that is used again.
+
+    SQLAlchemy's own way to and from a transaction takes 80 µs, the driver's 5.
+    """
+    driver: Any = connection.connection.dbapi_connection
     try:
-        with engine.begin() as connection:
+        driver.execute("BEGIN")
+        try:
             return work(connection)
-    except sa.exc.OperationalError as error:
+        finally:
+            if connection.in_transaction():  # in its eyes; there is but the one begun above
+                connection.rollback()
+            else:
+                driver.rollback()
+    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         raise _translate(error) from error
 
 
@@ -241,7 +274,7 @@ def _lost_race(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
 
 
-def _sqlite_engine(url: str, begin: str | None, cache_kib: int) -> sa.Engine:
+def _sqlite_engine(url: str, cache_kib: int) -> sa.Engine:
     engine = sa.create_engine(
         url,
         connect_args={
@@ -269,11 +302,5 @@ def _sqlite_engine(url: str, begin: str | None, cache_kib: int) -> sa.Engine:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-
-    if begin is not None:
-
-        @sa.event.listens_for(engine, "begin")
-        def begin_as(connection: sa.Connection) -> None:
-            connection.exec_driver_sql(begin)
 
     return engine

@@ -2,8 +2,9 @@
 
     intake = Intake(archive)                  one a staging unit (STOW request, import batch, …)
     facts = await intake.add(chunks)          bytes spooled, parsed, hashed; refused ones dropped
-    await intake.make_durable()               new bytes are one pack, fsynced
-    intake.record(connection, dataset_id, …)  locations, instance rows, derived data
+    await intake.write_packs()                new bytes are on their way into one pack
+    intake.record(connection, dataset_id, …)  instance rows, derived data
+    intake.record_places(connection)          last: waits for their fsync; packs and locations
 
 Bytes that are known already are not written again: an instance whose header changed costs its
 header.
@@ -11,9 +12,11 @@ header.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -25,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from lamella.archive.blobs import find_locations
 from lamella.archive.blocks import Lease
+from lamella.archive.database import read_clock_us
 from lamella.archive.facts import InstanceFacts, Segment, read_facts
 from lamella.archive.installation import Archive
 from lamella.archive.packs.store import PackRange, name_pack
@@ -90,6 +94,19 @@ class _NewBlob:
     length_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Append:
+    """What of a block goes into a pack with others.
+
+    Attributes:
+        future: Has the place once it is durable; until then the block must stay as it is.
+        fresh: What lies there, one after the other.
+    """
+
+    future: Future[PackRange]
+    fresh: list[Placed]
+
+
 def key_of(segments: Sequence[tuple[bytes, int]]) -> bytes:
     """Return the key of an instance that consists of these (digest, length) segments."""
     return hashlib.sha256(msgspec.msgpack.encode(list(segments))).digest()
@@ -111,7 +128,7 @@ class Intake:
         self._facts: dict[bytes, InstanceFacts] = {}
         self._documents: dict[bytes, bytes] = {}
         self._adopted: dict[str, int] = {}
-        self._appended: list[PackRange] = []
+        self._append: _Append | None = None
         self._new: list[_NewBlob] = []
         self._known: set[bytes] = set()
 
@@ -151,38 +168,32 @@ class Intake:
         lease.pause()
         return received
 
-    async def make_durable(self) -> None:
-        """Turn what is new into packs that survive a power cut.
+    async def write_packs(self) -> None:
+        """Have what is new written into packs; it is durable when `record_places` returns.
+
+        Where a transaction cannot wait for that, it is durable when this returns.
 
         Raises:
             OutOfResources: There is no room.
         """
         if self._lease is not None:
             await self._lease.begin()
-        digests = sorted({s.digest for placed in self._placed for s, _ in placed})
-        found = await self._archive.database.read(lambda c: find_known(c, digests))
-        taken = set(found)
-        self._known = found
-        for spool, placed in zip(self._spools, self._placed, strict=True):
-            fresh: list[Placed] = []
-            for segment, offset in placed:
-                if segment.digest not in taken:
-                    taken.add(segment.digest)
-                    fresh.append((segment, offset))
-            if fresh and spool.is_in_memory:
-                await self._append(spool, fresh)
-            elif fresh:
-                await self._adopt(spool, fresh)
-        self.close()
+        fresh = await run_in_thread(self._find_fresh)
+        for spool, new in zip(self._spools, fresh, strict=True):
+            if new and spool.is_in_memory:
+                await self._append_block(spool, new)
+            elif new:
+                await self._adopt(spool, new)
+        if self._append is None:
+            self.close()
 
     def record(self, connection: sa.Connection, dataset_id: int, now_us: int) -> None:
-        """Write locations, instance rows and derived data, in the caller's transaction.
+        """Write instance rows and derived data, in the caller's transaction.
 
         Raises:
             OutOfResources: Bytes that were known a moment ago are gone (gc): send again.
         """
         _touch(connection, sorted(self._known), now_us)
-        self._record_packs(connection, now_us)
         taken = sorted(self._facts.items())  # in one order, so that rivals do not deadlock
         rows = [make_instance_row(dataset_id, key, facts, now_us) for key, facts in taken]
         made = [
@@ -191,12 +202,44 @@ class Intake:
         insert_missing(connection, instance, rows)
         insert_missing(connection, derived, made)
 
+    def record_places(self, connection: sa.Connection) -> None:
+        """Note packs, how far they are filled, and where in them the new blobs lie.
+
+        The last thing to do in the transaction: nothing may be committed before the bytes are
+        durable, and this waits until they are.
+
+        Raises:
+            OutOfResources: There is no room for them.
+        """
+        place = self._wait_for_place()
+        now_us = read_clock_us(connection)
+        ends = (
+            self._adopted if place is None else {**self._adopted, place.pack_name: place.end_bytes}
+        )
+        grow = _GROW_PACK[connection.dialect.name]
+        ids: dict[str, int] = {}
+        for name, end_bytes in ends.items():
+            values = {"name": name, "size_bytes": end_bytes, "created_us": now_us}
+            ids[name] = grow.fetch_values(connection, values)[0]
+        rows = [
+            {
+                "digest": blob.digest,
+                "pack_id": ids[blob.pack_name],
+                "offset_bytes": blob.offset_bytes,
+                "length_bytes": blob.length_bytes,
+                "used_us": now_us,
+            }
+            for blob in sorted(self._list_new(place), key=lambda blob: blob.digest)
+        ]
+        insert_missing(connection, location, rows)
+
     async def discard(self) -> None:
         """Drop what was taken, before any row could name it."""
+        place = await self._settle()
         self.close()
         for name in self._adopted:
             await self._archive.packs.delete(name)
-        for place in self._appended:
+        if place is not None:
             await self._archive.packs.release(place)
 
     async def discard_unrecorded(self) -> None:
@@ -204,13 +247,15 @@ class Intake:
 
         On PostgreSQL a lost connection leaves that open, so bytes stay there and gc frees them.
         """
+        place = await self._settle()
         if self._archive.database.dialect != "sqlite":
             self.close()
             return
-        digests = [blob.digest for blob in self._new]
+        new = self._list_new(place)
+        digests = [blob.digest for blob in new]
         places = await self._archive.database.read(lambda c: find_locations(c, digests))
         recorded = {(place.pack_name, place.offset_bytes) for place in places.values()}
-        if not any((blob.pack_name, blob.offset_bytes) in recorded for blob in self._new):
+        if not any((blob.pack_name, blob.offset_bytes) in recorded for blob in new):
             await self.discard()
 
     def close(self) -> None:
@@ -222,8 +267,15 @@ class Intake:
                 spool.close()
 
         lease, self._lease = self._lease, None
-        if lease is not None:
+        if lease is None:
+            return
+        if self._append is None or self._append.future.done():
             lease.end(close_spools)
+        else:
+            loop = asyncio.get_running_loop()
+            self._append.future.add_done_callback(
+                lambda _: loop.call_soon_threadsafe(lease.end, close_spools)
+            )
 
     async def _open_spool(self) -> tuple[Spool, Lease]:
         """Return the spool that the next instance goes to, and the lease of its block."""
@@ -259,14 +311,54 @@ class Intake:
             self._facts[key] = facts
         return Received(facts, key)
 
-    async def _append(self, spool: Spool, fresh: list[Placed]) -> None:
-        """Let a growing pack have what a short unit brings."""
+    def _find_fresh(self) -> list[list[Placed]]:
+        """Return what of each spool is not stored yet, nor in an earlier one."""
+        digests = sorted({s.digest for placed in self._placed for s, _ in placed})
+        self._known = self._archive.database.read_now(lambda c: find_known(c, digests))
+        taken = set(self._known)
+        found: list[list[Placed]] = []
+        for placed in self._placed:
+            fresh: list[Placed] = []
+            for segment, offset in placed:
+                if segment.digest not in taken:
+                    taken.add(segment.digest)
+                    fresh.append((segment, offset))
+            found.append(fresh)
+        return found
+
+    async def _append_block(self, spool: Spool, fresh: list[Placed]) -> None:
+        """Let a pack that holds others, too, have what a short unit brings."""
         spool.compact([(offset, segment.length) for segment, offset in fresh])
         assert spool.block is not None
-        place = await self._archive.packs.append(spool.block, spool.size_bytes)
-        self._appended.append(place)
-        starts = accumulate([segment.length for segment, _ in fresh], initial=place.offset_bytes)
-        self._note_new(place.pack_name, fresh, list(starts)[:-1])
+        archive = self._archive
+        future = None
+        if archive.database.works_in_threads:
+            future = archive.packs.begin_append(spool.block, spool.size_bytes)
+        if future is None:
+            future = Future()
+            future.set_result(await archive.packs.append(spool.block, spool.size_bytes))
+        self._append = _Append(future, fresh)
+
+    def _wait_for_place(self) -> PackRange | None:
+        """Return where the block's bytes are, once they are durable there.
+
+        Raises:
+            OutOfResources: They cannot be made durable.
+        """
+        if self._append is None:
+            return None
+        try:
+            return self._append.future.result()
+        except OSError as error:
+            raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
+
+    async def _settle(self) -> PackRange | None:
+        """Wait until nothing is written any more; return the place of what was, if it was."""
+        if self._append is None:
+            return None
+        future = asyncio.wrap_future(self._append.future)
+        await asyncio.wait([future])
+        return None if future.exception() else future.result()
 
     async def _adopt(self, spool: Spool, fresh: list[Placed]) -> None:
         """Make a pack of a spool's file, or of a copy where most of it is known already."""
@@ -285,33 +377,22 @@ class Intake:
         finally:
             path.unlink(missing_ok=True)
             spool.close()
-        self._note_new(name, fresh, offsets)
+        self._new += _name_places(name, fresh, offsets)
 
-    def _note_new(self, name: str, fresh: list[Placed], offsets: list[int]) -> None:
-        self._new += [
-            _NewBlob(segment.digest, name, offset, segment.length)
-            for (segment, _), offset in zip(fresh, offsets, strict=True)
-        ]
+    def _list_new(self, place: PackRange | None) -> list[_NewBlob]:
+        """Return what is new and where it lies; of the block, if it has a place."""
+        if self._append is None or place is None:
+            return self._new
+        fresh = self._append.fresh
+        starts = accumulate([segment.length for segment, _ in fresh], initial=place.offset_bytes)
+        return self._new + _name_places(place.pack_name, fresh, list(starts)[:-1])
 
-    def _record_packs(self, connection: sa.Connection, now_us: int) -> None:
-        """Note packs, how far they are filled, and where in them the new blobs lie."""
-        ends = self._adopted | {place.pack_name: place.end_bytes for place in self._appended}
-        grow = _GROW_PACK[connection.dialect.name]
-        ids: dict[str, int] = {}
-        for name, end_bytes in ends.items():
-            values = {"name": name, "size_bytes": end_bytes, "created_us": now_us}
-            ids[name] = grow.fetch_values(connection, values)[0]
-        rows = [
-            {
-                "digest": blob.digest,
-                "pack_id": ids[blob.pack_name],
-                "offset_bytes": blob.offset_bytes,
-                "length_bytes": blob.length_bytes,
-                "used_us": now_us,
-            }
-            for blob in sorted(self._new, key=lambda blob: blob.digest)
-        ]
-        insert_missing(connection, location, rows)
+
+def _name_places(name: str, fresh: list[Placed], offsets: list[int]) -> list[_NewBlob]:
+    return [
+        _NewBlob(segment.digest, name, offset, segment.length)
+        for (segment, _), offset in zip(fresh, offsets, strict=True)
+    ]
 
 
 def find_known(connection: sa.Connection, digests: Sequence[bytes]) -> set[bytes]:

@@ -8,8 +8,10 @@ fails takes nothing else with it, and none is answered before the one commit is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,30 +22,37 @@ from lamella.errors import OutOfResources
 MOST_WAITING = 1000  # more than connections and associations of a process that store at once
 
 AnyWork = Callable[[sa.Connection], Any]
-_Jobs = Sequence[Job[AnyWork, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One writer's part of a transaction.
+
+    Attributes:
+        work: What it does.
+        seal: What it does last, after all work that shares the transaction.
+    """
+
+    work: AnyWork
+    seal: AnyWork | None
 
 
 class WriteQueue:
     """The writers of one process, in line for one thread.
 
     Args:
-        engine: Whose transactions begin IMMEDIATE.
-        transact: Runs one piece of work in a transaction of its own.
+        engine: Whose connections begin no transaction by themselves.
         follow: Called after each transaction, while no other is under way.
     """
 
-    def __init__(
-        self,
-        engine: sa.Engine,
-        transact: Callable[[sa.Engine, AnyWork], Any],
-        follow: Callable[[], None],
-    ) -> None:
+    def __init__(self, engine: sa.Engine, follow: Callable[[], None]) -> None:
         self._engine = engine
-        self._queue: BatchQueue[AnyWork, Any] = BatchQueue(
-            "lamella-db-write", self._run_together, lambda work: transact(engine, work), follow
+        self._connection: sa.Connection | None = None
+        self._queue: BatchQueue[Write, Any] = BatchQueue(
+            "lamella-db-write", self._run_together, self._run_alone, follow
         )
 
-    def submit(self, work: AnyWork) -> Future[Any]:
+    def submit(self, work: AnyWork, seal: AnyWork | None = None) -> Future[Any]:
         """Put work in line; the future has its result once that is durable.
 
         Raises:
@@ -51,19 +60,48 @@ class WriteQueue:
         """
         if self._queue.n_waiting >= MOST_WAITING:
             raise OutOfResources("Too many writers wait for the database: try again later.")
-        return self._queue.submit(work)
+        return self._queue.submit(Write(work, seal))
 
     def close(self) -> None:
         """Do what is in line, and stop."""
         self._queue.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def _run_together(self, jobs: _Jobs) -> None:
-        with self._engine.begin() as connection:
+    def _run_together(self, jobs: Sequence[Job[Write, Any]]) -> None:
+        with self._transact() as connection:
             for job in jobs:
                 _run_in_savepoint(connection, job)
+            for job in jobs:
+                if job.error is None and job.item.seal is not None:
+                    job.item.seal(connection)
+
+    def _run_alone(self, write: Write) -> Any:
+        with self._transact() as connection:
+            result = write.work(connection)
+            if write.seal is not None:
+                write.seal(connection)
+            return result
+
+    @contextmanager
+    def _transact(self) -> Iterator[sa.Connection]:
+        """Begin and end a transaction by the driver's means: SQLAlchemy's take 40 µs more."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        connection, driver = self._connection, _driver(self._connection)
+        driver.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            driver.execute("COMMIT")
+            if connection.in_transaction():  # in its eyes; there was but the one begun above
+                connection.commit()
+        except BaseException:
+            driver.rollback()
+            connection.rollback()
+            raise
 
 
-def _run_in_savepoint(connection: sa.Connection, job: Job[AnyWork, Any]) -> None:
+def _run_in_savepoint(connection: sa.Connection, job: Job[Write, Any]) -> None:
     """Run one job; what it raises is its own affair, unless the database itself is in trouble.
 
     Raises:
@@ -72,7 +110,7 @@ def _run_in_savepoint(connection: sa.Connection, job: Job[AnyWork, Any]) -> None
     driver = _driver(connection)  # by SQLAlchemy's means a savepoint costs 50 µs more
     driver.execute("SAVEPOINT job")
     try:
-        job.result = job.item(connection)
+        job.result = job.item.work(connection)
     except sa.exc.OperationalError:
         raise
     except BaseException as error:  # noqa: BLE001 - it belongs to who waits for the future

@@ -193,7 +193,7 @@ def drop_session(connection: sa.Connection, session_id: str) -> None:
 async def keep_intake(
     repository: Repository, intake: Intake, record: Callable[[sa.Connection], T]
 ) -> T:
-    """Make an intake's bytes durable, then its rows; a failure leaves no bytes behind.
+    """Make an intake's bytes durable, and its rows with them; a failure leaves no bytes behind.
 
     A cancelled caller leaves them: its transaction may be committing just now.
 
@@ -206,12 +206,12 @@ async def keep_intake(
         What `record` returned.
     """
     try:
-        await intake.make_durable()
+        await intake.write_packs()
     except BaseException:
         await intake.discard()
         raise
     try:
-        result = await repository.archive.database.write(record)
+        result = await repository.archive.database.write(record, intake.record_places)
     except Exception:
         await intake.discard_unrecorded()
         raise

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from lamella.archive.blocks import Block
@@ -49,7 +50,7 @@ class LocalPackStore(PackStore):
             raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
 
     async def append(self, block: Block, length_bytes: int) -> PackRange:
-        future = asyncio.wrap_future(self._grower.submit(block, length_bytes))
+        future = asyncio.wrap_future(self.begin_append(block, length_bytes))
         try:
             return await finish(future)
         except OSError as error:
@@ -58,6 +59,9 @@ class LocalPackStore(PackStore):
             if future.exception() is None:
                 await self.release(future.result())
             raise
+
+    def begin_append(self, block: Block, length_bytes: int) -> Future[PackRange]:
+        return self._grower.submit(block, length_bytes)
 
     async def release(self, found: PackRange) -> None:
         self._grower.release(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,16 @@ class PackStore(ABC):
         Raises:
             OutOfResources: There is no room, or the store does not answer.
         """
+
+    def begin_append(self, block: Block, length_bytes: int) -> Future[PackRange] | None:
+        """Like `append`, but wait for nothing: the future has the range once it is durable.
+
+        The block must stay as it is until then. The future raises OSError.
+
+        Returns:
+            None if this store cannot: use `append`.
+        """
+        return None
 
     @abstractmethod
     async def release(self, found: PackRange) -> None:

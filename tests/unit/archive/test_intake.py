@@ -49,8 +49,8 @@ class SlowSender:
 async def keep(archive: Archive, intake: Intake) -> None:
     """Make an intake durable and write its rows."""
     owner = await archive.database.read(lambda c: find_dataset(c, "default"))
-    await intake.make_durable()
-    await archive.database.write(lambda c: intake.record(c, owner.id, 1))
+    await intake.write_packs()
+    await archive.database.write(lambda c: intake.record(c, owner.id, 1), intake.record_places)
     intake.close()
 
 

@@ -55,12 +55,17 @@ async def hold_and_queue(database: Database, *works: object) -> list[object]:
 
 
 async def test_waiting_work_is_done_in_few_transactions(database: Database) -> None:
-    begun: list[int] = []
-    sa.event.listen(database._write_engine, "begin", lambda _c: begun.append(1))  # type: ignore[attr-defined]
+    said: list[str] = []
+
+    def trace(connection: sa.Connection) -> None:
+        connection.connection.dbapi_connection.set_trace_callback(said.append)  # type: ignore[union-attr]
+
+    await database.write(trace)
+    said.clear()
     results = await hold_and_queue(database, *(insert(number) for number in range(20)))
     assert results == list(range(20))
     assert await read_numbers(database) == set(range(20))
-    assert len(begun) == 2, "the holder's, and one for all who waited"
+    assert said.count("BEGIN IMMEDIATE") == 2, "the holder's, and one for all who waited"
 
 
 async def test_one_failure_takes_nothing_else_with_it(database: Database) -> None:
@@ -108,3 +113,53 @@ async def test_more_than_may_wait_is_refused_at_once(
     assert results[:3] == [0, 1, 2]
     assert [type(result) for result in results[3:]] == [OutOfResources] * 2
     assert await read_numbers(database) == {0, 1, 2}
+
+
+async def test_what_seals_comes_after_all_work_that_shares_the_transaction(
+    database: Database,
+) -> None:
+    order: list[str] = []
+
+    def write(number: int) -> asyncio.Task[object]:
+        def work(connection: sa.Connection) -> int:
+            order.append(f"work {number}")
+            connection.execute(sa.insert(TABLE), {"number": number})
+            return number
+
+        def seal(connection: sa.Connection) -> None:
+            order.append(f"seal {number}")
+            connection.execute(sa.insert(TABLE), {"number": 10 + number})
+
+        return asyncio.ensure_future(database.write(work, seal))
+
+    gate = threading.Event()
+    holder = asyncio.ensure_future(database.write(lambda _c: gate.wait(10)))
+    await asyncio.sleep(0)
+    tasks = [write(number) for number in (1, 3)]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await holder
+    assert await asyncio.gather(*tasks) == [1, 3]
+    assert order == ["work 1", "work 3", "seal 1", "seal 3"]
+    assert await read_numbers(database) == {1, 3, 11, 13}
+
+
+async def test_a_seal_that_fails_undoes_its_own_work_and_no_other(database: Database) -> None:
+    def fail(_connection: sa.Connection) -> None:
+        raise OutOfResources("The bytes did not get there.")
+
+    gate = threading.Event()
+    holder = asyncio.ensure_future(database.write(lambda _c: gate.wait(10)))
+    await asyncio.sleep(0)
+    writes = [
+        asyncio.ensure_future(database.write(insert(1))),  # type: ignore[arg-type]
+        asyncio.ensure_future(database.write(insert(2), fail)),  # type: ignore[arg-type]
+        asyncio.ensure_future(database.write(insert(3))),  # type: ignore[arg-type]
+    ]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await holder
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert (results[0], results[2]) == (1, 3)
+    assert isinstance(results[1], OutOfResources)
+    assert await read_numbers(database) == {1, 3}
