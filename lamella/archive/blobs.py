@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -53,7 +53,7 @@ class Blobs:
         if missing:
             fetched = await self._database.read(lambda c: find_locations(c, missing))
             known |= fetched
-            self._remember(fetched)
+            self.keep(fetched)
         found = []
         for digest, length in segments:
             place = known.get(digest)
@@ -92,7 +92,8 @@ class Blobs:
         """Return the instance as a `ByteSource` for parsers and codecs that run in a thread."""
         return StoredSource(self._packs, await self.locate(segments))
 
-    def _remember(self, found: dict[bytes, Location]) -> None:
+    def keep(self, found: Mapping[bytes, Location]) -> None:
+        """Keep locations, by digest, that `find_locations` found."""
         self._locations.update(found)
         while len(self._locations) > CACHED_LOCATIONS:
             self._locations.popitem(last=False)

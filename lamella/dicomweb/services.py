@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from lamella.dicomweb.known_answers import AnswerKey, KnownAnswer
 
 
-DOCUMENT_CACHE_BYTES = 6 << 20  # 500 slices take 5 MB
+DOCUMENT_CACHE_BYTES = 3 << 20
+FRAME_TABLE_CACHE_BYTES = 2 << 20  # of 5,000 slices
+OPENED_SERIES = 256
 FRAGMENT_CACHE_BYTES = 4 << 20
 BODY_CACHE_BYTES = 8 << 20
 KNOWN_ANSWER_BYTES = 2 << 20  # 800 answers
@@ -45,24 +47,6 @@ class Body:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Derived data of an instance, decoded.
-
-    Attributes:
-        table: None if frames cannot be told apart, or there are none.
-    """
-
-    document: Document
-    table: FrameTable | None
-
-    @property
-    def size_bytes(self) -> int:
-        """What it takes in memory, about."""
-        n_frames = len(self.table.fragments) if self.table is not None else 0
-        return len(self.document.dicom_json) + 150 * n_frames + 500
-
-
 class Chores:
     """Work that goes on when its request has been answered."""
 
@@ -81,8 +65,11 @@ class Services:
     """The house, as a web handler sees it.
 
     Attributes:
-        documents: Derived data of instances whose frames were asked for lately, by dataset and
-            key; they never change.
+        documents: Derived data of instances that were decoded or rendered lately, by dataset
+            and key; they never change.
+        frame_tables: Where the frames of instances lie, likewise.
+        opened_series: Whose frames were asked for lately, by dataset, study and series.
+        reading_ahead: Held while the frame tables of a series are read.
         fragments: Search results of catalog rows, by form, dataset and row; they never change.
         renditions: What was made of instances, and is being made.
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
@@ -96,9 +83,16 @@ class Services:
     repository: Repository
     settings: Settings
     decoders: DecoderPool = field(default_factory=DecoderPool)
-    documents: LeastRecent[tuple[int, bytes], Known] = field(
+    documents: LeastRecent[tuple[int, bytes], Document] = field(
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)
     )
+    frame_tables: LeastRecent[tuple[int, bytes], FrameTable] = field(
+        default_factory=lambda: LeastRecent(FRAME_TABLE_CACHE_BYTES)
+    )
+    opened_series: LeastRecent[tuple[int, str, str], bool] = field(
+        default_factory=lambda: LeastRecent(OPENED_SERIES)
+    )
+    reading_ahead: asyncio.Lock = field(default_factory=asyncio.Lock)
     fragments: LeastRecent[tuple[FragmentWriter, int, tuple[int, int]], Fragment] = field(
         default_factory=lambda: LeastRecent(FRAGMENT_CACHE_BYTES)
     )

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import zstandard
 
 from lamella.archive.facts import InstanceFacts
+from lamella.archive.frames import FrameTable
 from lamella.archive.instances import encode_segments, key_of
 from lamella.archive.statements import Statement
 from lamella.archive.tables import derived, instance
@@ -100,6 +101,16 @@ _LOAD_DOCUMENTS = Statement(
 )
 
 
+_LOAD_FRAME_TABLES = Statement(
+    sa.select(derived.c.key, derived.c.frames).where(
+        derived.c.dataset_id == sa.bindparam("dataset_id"),
+        derived.c.key.in_(sa.bindparam("keys", expanding=True)),
+        sa.func.length(derived.c.frames) <= sa.bindparam("longest"),
+    )
+)
+_ANY_LENGTH = (1 << 31) - 1
+
+
 def key_of_entry(entry: Entry) -> bytes:
     """Return the key under which an entry's rows are kept."""
     return key_of(entry.segments)
@@ -155,4 +166,27 @@ def load_documents(
     for key in keys:
         if key not in found:
             raise IntegrityError(f"instance {key.hex()[:16]} has no derived data")
+    return found
+
+
+def load_frame_tables(
+    connection: sa.Connection,
+    dataset_id: int,
+    keys: Sequence[bytes],
+    longest_bytes: int | None = None,
+) -> dict[bytes, FrameTable]:
+    """Return frame tables by key, of those instances that have one.
+
+    Args:
+        connection: In a transaction.
+        dataset_id: Of the dataset.
+        keys: Of instances.
+        longest_bytes: Leave out tables whose encoded form is longer.
+    """
+    found: dict[bytes, FrameTable] = {}
+    longest = _ANY_LENGTH if longest_bytes is None else longest_bytes
+    for batch in split_batches(list(dict.fromkeys(keys))):
+        names = {"dataset_id": dataset_id, "keys": batch, "longest": longest}
+        for key, frames in _LOAD_FRAME_TABLES.fetch_all(connection, names):
+            found[key] = FrameTable.from_bytes(frames)
     return found

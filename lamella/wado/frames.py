@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -29,14 +30,13 @@ from lamella.dicomweb.multipart_writer import (
 )
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.renditions import name_rendition
-from lamella.dicomweb.services import Known
 from lamella.errors import BrokenInstance, InvalidRequest, NotAcceptable, ResourceNotFound
 from lamella.imaging.answers import list_encodable
 from lamella.imaging.decoders import PixelDescription, can_decode
 from lamella.imaging.encoders import EncodedFrame
 from lamella.vcs.selection import Selected
-from lamella.vcs.stored import Document
-from lamella.wado.stored_documents import read_documents
+from lamella.wado.frame_tables import find_frame_table
+from lamella.wado.stored_documents import read_document
 
 MOST_FRAMES = 100_000
 _FRAME_NUMBER = re.compile(r" *0*[1-9][0-9]{0,17} *")  # NumberOfFrames has 12 digits at most
@@ -55,7 +55,6 @@ class FrameReader:
     pinned: Pinned
     instance: Selected
     table: FrameTable
-    document: Document
     source: ByteSource | None
 
     @property
@@ -111,7 +110,7 @@ class FrameReader:
         async def make() -> bytes:
             data = await self.read(frame_index, as_stored=True)
             decoders = self.pinned.services.decoders
-            made = await decoders.encode_frame(data, self.describe(), transfer_syntax_uid)
+            made = await decoders.encode_frame(data, await self.describe(), transfer_syntax_uid)
             return msgspec.msgpack.encode((made.photometric_interpretation, made.data))
 
         name = name_rendition(self.instance.key, "encoded", frame_index, transfer_syntax_uid)
@@ -119,19 +118,25 @@ class FrameReader:
         photometric, data = msgspec.msgpack.decode(kept, type=tuple[str, bytes])
         return EncodedFrame(data, photometric)
 
-    def describe(self) -> PixelDescription:
+    async def describe(self) -> PixelDescription:
         """Return what the instance's pixels are.
 
         Raises:
             BrokenInstance: Its attributes contradict each other.
         """
-        attributes = msgspec.json.decode(self.document.dicom_json)
+        attributes = await self.read_attributes()
         return PixelDescription.from_dicom_json(attributes, self.transfer_syntax_uid)
 
-    def list_targets(self) -> tuple[str, ...]:
+    async def list_targets(self) -> tuple[str, ...]:
         """Return the compressed transfer syntaxes that the frames can be given in."""
-        attributes = msgspec.json.decode(self.document.dicom_json)
+        attributes = await self.read_attributes()
         return list_encodable(self.transfer_syntax_uid, attributes, self.table.n_frames)
+
+    async def read_attributes(self) -> dict[str, Any]:
+        """Return the instance's DICOM JSON, decoded."""
+        document = await read_document(self.pinned, self.instance)
+        attributes: dict[str, Any] = msgspec.json.decode(document.dicom_json)
+        return attributes
 
     def list_ranges(self, frame_index: int, form: FramesAnswer) -> tuple[Range, ...]:
         """Return the ranges of a frame that goes out as it lies; () for others."""
@@ -171,7 +176,7 @@ class FrameReader:
 
     async def _decode(self, codestream: bytes) -> bytes:
         decoders = self.pinned.services.decoders
-        return (await decoders.decode_frame(codestream, self.describe())).data
+        return (await decoders.decode_frame(codestream, await self.describe())).data
 
 
 def parse_frame_list(text: str) -> list[int]:
@@ -197,16 +202,16 @@ async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
         ResourceNotFound: It has no pixel data.
         NotAcceptable: It has, but its frames cannot be told apart.
     """
-    known = await read_known(pinned, instance)
-    document = known.document
-    if known.table is not None:
-        return FrameReader(pinned, instance, known.table, document, None)
+    known = await find_frame_table(pinned, instance)
+    if known is not None:
+        return FrameReader(pinned, instance, known, None)
+    document = await read_document(pinned, instance)
     attributes = msgspec.json.decode(document.dicom_json)
     if not any(tag in attributes for tag in ("7FE00008", "7FE00009", "7FE00010")):
         raise ResourceNotFound(f"Instance {instance.sop_uid} has no pixel data.")
     stored = await pinned.services.repository.blobs.open(instance.entry.segments)
     table, source = await run_in_thread(_map_inflated, stored)
-    return FrameReader(pinned, instance, table, document, source)
+    return FrameReader(pinned, instance, table, source)
 
 
 async def answer_frames(pinned: Pinned, instance: Selected, frames: str) -> Answer:
@@ -234,7 +239,7 @@ async def send_frames(pinned: Pinned, reader: FrameReader, numbers: Sequence[int
         stored,
         single_item=len(numbers) == 1,
         is_decodable=can_decode(stored),
-        encodable=reader.list_targets() if is_asked else (),
+        encodable=await reader.list_targets() if is_asked else (),
     )
     headers = pinned.headers(f"{form.part_content_type} {form.is_multipart}")
     if pinned.is_fresh(headers):
@@ -327,19 +332,6 @@ async def _write_parts(
         yield part_header(boundary, form.part_content_type, url, len(data), is_first=is_first)
         yield data
     yield closing(boundary)
-
-
-async def read_known(pinned: Pinned, instance: Selected) -> Known:
-    """Return the derived data of an instance, which are kept for those that ask for more of it."""
-    cache = pinned.services.documents
-    name = (pinned.view.dataset.id, instance.key)
-    known = cache.get(name)
-    if known is None:
-        document = (await read_documents(pinned, [instance]))[instance.key]
-        table = FrameTable.from_bytes(document.frames) if document.frames is not None else None
-        known = Known(document, table)
-        cache.put(name, known, known.size_bytes)
-    return known
 
 
 def _map_inflated(stored: ByteSource) -> tuple[FrameTable, ByteSource]:

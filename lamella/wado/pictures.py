@@ -117,7 +117,7 @@ class Subject:
         """
         if self._reader is None:
             self._reader = await open_frames(self.pinned, self.instance)
-            self._document = msgspec.json.decode(self._reader.document.dicom_json)
+            self._document = await self._reader.read_attributes()
         return self._reader
 
     async def read_document(self) -> dict[str, Any]:

@@ -33,10 +33,10 @@ from lamella.errors import NotAcceptable, ResourceNotFound
 from lamella.imaging.rendering.options import MOVIE_TYPES, RenderOptions
 from lamella.vcs.selection import Selected
 from lamella.wado.documents import make_document
-from lamella.wado.frames import parse_frame_list, read_known
+from lamella.wado.frames import parse_frame_list
 from lamella.wado.pictures import Subject
 from lamella.wado.render_parameters import read_options
-from lamella.wado.stored_documents import read_documents
+from lamella.wado.stored_documents import read_document, read_documents
 from lamella.wado.subjects import Category, Kind, classify
 
 PLANNED_AT_A_TIME = 200
@@ -137,7 +137,7 @@ async def read_kind(pinned: Pinned, instance: Selected) -> Kind | None:
     """Return what an instance is to look at, or None."""
 
     async def make() -> bytes:
-        document = (await read_known(pinned, instance)).document
+        document = await read_document(pinned, instance)
         return msgspec.json.encode(classify(msgspec.json.decode(document.dicom_json)))
 
     # A slide's DICOM JSON has many MB: it is not decoded for each of its tiles.

@@ -10,8 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 
-import msgspec
-
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.renditions import name_rendition
 from lamella.imaging.encoders import EncodedFrame
@@ -62,8 +60,8 @@ async def _transcode(reader: FrameReader, transfer_syntax_uid: str) -> Transcode
         source=await blobs.open(reader.instance.entry.segments),
         inflated=reader.source,
         frame_ranges=list(map(table.ranges, range(table.n_frames))) if table.encapsulated else None,
-        pixel=reader.describe(),
-        document=msgspec.json.decode(reader.document.dicom_json),
+        pixel=await reader.describe(),
+        document=await reader.read_attributes(),
     )
     first = await reader.encode(0, transfer_syntax_uid)
     rest = _encode_rest(reader, transfer_syntax_uid)
