@@ -87,14 +87,17 @@ class Browser:
         return seen[0]
 
 
-def find_chromium() -> str:
-    """Return the browser's path; skip the test without it, but fail it where CI must have it."""
+def find_chromium(*packages: Path) -> str:
+    """Return the browser's path; skip the test without it, but fail it where CI must have it.
+
+    Args:
+        packages: Folders that the test needs besides.
+    """
     program = shutil.which("chromium")
-    is_installed = VIEWER.is_dir() and DRIVER.is_dir() and shutil.which("node")
-    if program and is_installed:
+    if program and shutil.which("node") and all(one.is_dir() for one in (DRIVER, *packages)):
         return program
-    assert os.environ.get("CI") != "true", "make services installs Chromium and the viewer"
-    pytest.skip("Chromium or the viewer is not installed (make services).")
+    assert os.environ.get("CI") != "true", "make services installs Chromium and what runs in it"
+    pytest.skip("Chromium or what runs in it is not installed (make services).")
 
 
 @contextmanager
