@@ -6,12 +6,16 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import getmembers
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pydicom
 import pytest
+from dicomweb_client.protocol import DICOMClient
 from dicomweb_client.web import DICOMwebClient
+from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from tests.harness.collection import Collection, make_collection, open_client
@@ -21,6 +25,13 @@ from tests.harness.server import RunningServer, serve
 STUDIES = ["1.2.3", "1.2.4"]
 ROWS, COLUMNS = 12, 20
 N_LATER_STORES = 1000
+ASK_NO_SERVER = {
+    "lookup_keyword",
+    "lookup_tag",
+    "set_chunk_size",
+    "set_http_retry_params",
+    *(f"{name}_url_prefix" for name in ("qido", "wado", "stow", "delete")),
+}
 BOUNDARY = re.compile(r'boundary="?([^";]+)')
 
 
@@ -167,14 +178,40 @@ class TestRetrieve:
         assert client.retrieve_bulkdata(url, media_types=octets) == [expected]
 
 
-class TestStore:
-    @pytest.fixture
-    def writable(self, server: RunningServer) -> Iterator[DICOMwebClient]:
-        with open_client() as http:
-            connected = DICOMwebClient(make_collection(http, server).root())
-            yield connected
-            connected._session.close()
+class TestRendered:
+    def test_instance(self, client: DICOMwebClient) -> None:
+        names = ("1.2.3", "1.2.3.1", "1.2.3.1.1")
+        picture = _open_picture(client.retrieve_instance_rendered(*names))
+        assert (picture.format, picture.size) == ("JPEG", (COLUMNS, ROWS))
+        for media_type, form in [("image/png", "PNG"), ("image/gif", "GIF"), ("image/jp2", None)]:
+            data = client.retrieve_instance_rendered(*names, media_types=(media_type,))
+            assert form is None or _open_picture(data).format == form
+        options = {"viewport": "40,40", "window": "100,200,linear", "quality": 50}
+        picture = _open_picture(client.retrieve_instance_rendered(*names, params=options))
+        assert picture.size == (40, 24)
 
+    def test_frames(self, client: DICOMwebClient) -> None:
+        names = ("1.2.3", "1.2.3.1", "1.2.3.1.1")
+        data = client.retrieve_instance_frames_rendered(*names, [1], media_types=("image/png",))
+        picture = _open_picture(data)
+        assert (picture.format, picture.size) == ("PNG", (COLUMNS, ROWS))
+        assert len({*picture.tobytes()}) == 1
+
+    def test_series(self, client: DICOMwebClient) -> None:
+        data = client.retrieve_series_rendered("1.2.3", "1.2.3.1")
+        parts = _split_multipart(data)
+        assert [_open_picture(part).format for part in parts] == ["JPEG"] * 3
+
+
+@pytest.fixture
+def writable(server: RunningServer) -> Iterator[DICOMwebClient]:
+    with open_client() as http:
+        connected = DICOMwebClient(make_collection(http, server).root())
+        yield connected
+        connected._session.close()
+
+
+class TestStore:
     def test_a_store_and_its_return(self, peer: Peer, writable: DICOMwebClient) -> None:
         sent = [peer.read("1.2.3.1.1"), peer.read("1.2.3.1.2")]
         answer = writable.store_instances(sent)
@@ -218,6 +255,44 @@ class TestStore:
             stored = writable.retrieve_instance(*names, media_types=wanted)
             assert stored.file_meta.TransferSyntaxUID == syntax
             assert stored.PixelData == ds.PixelData
+
+
+class TestDelete:
+    @pytest.fixture
+    def filled(self, peer: Peer, writable: DICOMwebClient) -> DICOMwebClient:
+        writable.store_instances([peer.read(uid) for uid in peer.files])
+        return writable
+
+    def test_instance(self, filled: DICOMwebClient) -> None:
+        filled.delete_instance("1.2.3", "1.2.3.1", "1.2.3.1.2")
+        left = _uids(filled.search_for_instances("1.2.3", "1.2.3.1"), "00080018")
+        assert left == ["1.2.3.1.1", "1.2.3.1.3"]
+        with pytest.raises(Exception, match="404"):
+            filled.retrieve_instance("1.2.3", "1.2.3.1", "1.2.3.1.2")
+
+    def test_series(self, filled: DICOMwebClient) -> None:
+        filled.delete_series("1.2.3", "1.2.3.1")
+        assert _uids(filled.search_for_series("1.2.3"), "0020000E") == ["1.2.3.2"]
+
+    def test_study(self, filled: DICOMwebClient) -> None:
+        filled.delete_study("1.2.3")
+        assert _uids(filled.search_for_studies(), "0020000D") == ["1.2.4"]
+        with pytest.raises(Exception, match="404"):
+            filled.delete_study("1.2.3")
+
+    @pytest.mark.parametrize("kind", ["tag", "commit"])
+    def test_what_is_not_a_branch_is_read_only(self, peer: Peer, kind: str) -> None:
+        client = peer.connect(kind)
+        with pytest.raises(Exception, match="405"):
+            client.delete_study("1.2.3")
+        client._session.close()
+
+
+def test_every_method_is_called_here() -> None:
+    """A new method of the client, or of its protocol, has to be called above."""
+    names = {name for kind in (DICOMwebClient, DICOMClient) for name, _ in getmembers(kind)}
+    called = set(re.findall(r"\.(\w+)\(", Path(__file__).read_text()))
+    assert {name for name in names if not name.startswith("_")} - called == ASK_NO_SERVER
 
 
 def test_a_tag_answers_the_same_after_many_stores(server: RunningServer) -> None:
@@ -293,3 +368,15 @@ def _without_meta(ds: pydicom.Dataset) -> pydicom.Dataset:
     plain = pydicom.Dataset()
     plain.update({element.tag: element for element in ds})
     return plain
+
+
+def _open_picture(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def _split_multipart(data: bytes) -> list[bytes]:
+    boundary = data.lstrip().partition(b"\r\n")[0]
+    parts = data.split(boundary)[1:-1]
+    return [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in parts]
