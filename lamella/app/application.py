@@ -11,7 +11,7 @@ from lamella.dicomweb.services import Services
 from lamella.qido import routes as qido_routes
 from lamella.stow import routes as stow_routes
 from lamella.wado import routes as wado_routes
-from lamella.web import api, capabilities, health, openapi
+from lamella.web import api, capabilities, first_page, health, openapi
 from lamella.web.methods import Methods
 from lamella.web.origins import Origins
 from lamella.web.patience import STALL_S, Patience
@@ -27,6 +27,7 @@ def list_routes() -> list[ControllerRouterHandler]:
         *stow_routes.ROUTES,
         *capabilities.ROUTES,
         api.ROUTER,
+        *first_page.ROUTES,
         *health.ROUTES,
     ]
 

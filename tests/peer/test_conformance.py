@@ -9,6 +9,7 @@ from lamella.conformance.client import Client
 from lamella.conformance.outcomes import Verdict
 from lamella.conformance.probe import Probe
 from lamella.conformance.samples import SampleSet
+from tests.harness.nginx import nginx
 from tests.harness.proxy import proxy
 from tests.harness.server import run_cli, serve
 
@@ -58,6 +59,18 @@ def test_lamella_does_so_behind_a_proxy_with_a_prefix(tmp_path):
         front.upstream = running.http
         record = examine(running.root().replace(running.http, front.url))
     assert list_failures(record) == {}
+    assert record.count(Verdict.PASSED) >= 500
+
+
+def test_lamella_does_so_behind_nginx_with_a_prefix(tmp_path):
+    """By the headers that nginx sends; nothing tells Lamella its public URL."""
+    with (
+        serve(tmp_path / "data", cors_origins="*") as running,
+        nginx(tmp_path / "nginx", running.http) as url,
+    ):
+        record = examine(running.root().replace(running.http, url))
+    assert list_failures(record) == {}
+    assert record.count(Verdict.NOT_RUN) == 0
     assert record.count(Verdict.PASSED) >= 500
 
 
