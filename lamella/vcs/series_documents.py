@@ -9,14 +9,21 @@ database in less time than a file is opened, and are not kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import msgspec
 import sqlalchemy as sa
+import zstandard
 
 from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.instances import DERIVED_FORMAT
 from lamella.archive.upsert import split_batches
-from lamella.vcs.stored import Document, key_of_entry, load_documents, place_in_series
+from lamella.vcs.stored import (
+    PackedDocument,
+    key_of_entry,
+    load_packed_documents,
+    place_in_series,
+)
 from lamella.vcs.tree import Entry, Subtree
 
 FORMAT = 1
@@ -40,12 +47,53 @@ class SeriesDocuments(msgspec.Struct, array_like=True, frozen=True):
     ends: tuple[int, ...]
     text: bytes
 
+    @property
+    def length_bytes(self) -> int:
+        """Length of all documents."""
+        return len(self.text)
+
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         """Yield (SOP Instance UID, document)."""
         start = 0
         for sop_uid, end in zip(self.sop_uids, self.ends, strict=True):
             yield sop_uid, self.text[start:end]
             start = end + 1
+
+
+@dataclass(frozen=True, slots=True)
+class PackedDocuments:
+    """The documents of a series as the database has them: each is unpacked when it is needed.
+
+    Unpacked at once they would fill megabytes of fresh memory, which takes longer than all else
+    that is done with them.
+
+    Attributes:
+        sop_uids: As in `SeriesDocuments`.
+        packed: Documents, each compressed by itself, in the same order.
+        length_bytes: Length of all documents, unpacked.
+    """
+
+    sop_uids: tuple[str, ...]
+    packed: tuple[bytes, ...]
+    length_bytes: int
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (SOP Instance UID, document)."""
+        decompress = zstandard.ZstdDecompressor().decompress
+        for sop_uid, packed in zip(self.sop_uids, self.packed, strict=True):
+            yield sop_uid, decompress(packed)
+
+    def unpack(self) -> SeriesDocuments:
+        """Return all documents in one piece."""
+        texts = [text for _, text in self]
+        ends, end = [], -1
+        for text in texts:
+            end += len(text) + 1
+            ends.append(end)
+        return SeriesDocuments(self.sop_uids, tuple(ends), b",".join(texts))
+
+
+Documents = SeriesDocuments | PackedDocuments
 
 
 class SeriesShelf:
@@ -68,10 +116,11 @@ class SeriesShelf:
             return None  # not what this module writes; it is written again
         return documents
 
-    def keep(self, dataset_id: int, series: Subtree, documents: SeriesDocuments) -> None:
+    def keep(self, dataset_id: int, series: Subtree, documents: PackedDocuments) -> None:
         """Keep the documents of a series, if it is large enough to be worth a file."""
         if series.summary.n_instances >= KEPT_FROM_INSTANCES:
-            self._cache.write(_name(dataset_id, series), msgspec.msgpack.encode(documents))
+            data = msgspec.msgpack.encode(documents.unpack())
+            self._cache.write(_name(dataset_id, series), data)
 
     def clear(self) -> None:
         """Forget everything: what it was made from has been mended."""
@@ -89,34 +138,26 @@ def _name(dataset_id: int, series: Subtree) -> str:
 
 def load_series(
     connection: sa.Connection, dataset_id: int, entries: Mapping[str, Entry]
-) -> SeriesDocuments | None:
+) -> PackedDocuments | None:
     """Read the documents of a series from the database; None if they are too long for that.
 
     Args:
+        connection: In a transaction.
+        dataset_id: Of the dataset.
         entries: SOP Instance UID → entry, of all its instances.
 
     Raises:
         IntegrityError: An instance has no derived data.
     """
-    keys = {key_of_entry(entry): sop_uid for sop_uid, entry in entries.items()}
-    documents: dict[bytes, Document] = {}
+    keys = {sop_uid: key_of_entry(entry) for sop_uid, entry in entries.items()}
+    found: dict[bytes, PackedDocument] = {}
     length = 0
-    for batch in split_batches(list(keys), _BATCH):
-        found = load_documents(connection, dataset_id, batch)
-        length += sum(len(document.dicom_json) + 1 for document in found.values())
+    for batch in split_batches(list(keys.values()), _BATCH):
+        read = load_packed_documents(connection, dataset_id, batch)
+        length += sum(document.length_bytes + 1 for document in read.values())
         if length > LONGEST_TEXT_BYTES:
             return None
-        documents |= found
-    return _join({sop_uid: documents[key] for key, sop_uid in keys.items()})
-
-
-def _join(documents: Mapping[str, Document]) -> SeriesDocuments:
-    ordered = sorted(
-        documents, key=lambda uid: place_in_series(uid, documents[uid].instance_number)
-    )
-    ends, end = [], -1
-    for sop_uid in ordered:
-        end += len(documents[sop_uid].dicom_json) + 1
-        ends.append(end)
-    text = b",".join([documents[sop_uid].dicom_json for sop_uid in ordered])
-    return SeriesDocuments(tuple(ordered), tuple(ends), text)
+        found |= read
+    ordered = sorted(keys, key=lambda uid: place_in_series(uid, found[keys[uid]].instance_number))
+    packed = tuple(found[keys[sop_uid]].dicom_json for sop_uid in ordered)
+    return PackedDocuments(tuple(ordered), packed, length)

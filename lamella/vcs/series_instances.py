@@ -16,7 +16,7 @@ from lamella.archive.tables import derived
 from lamella.archive.upsert import split_batches
 from lamella.vcs.repository import Repository
 from lamella.vcs.series_attributes import AttributePicker
-from lamella.vcs.series_documents import load_series
+from lamella.vcs.series_documents import Documents, load_series
 from lamella.vcs.stored import key_of_entry, load_documents, place_in_series
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View
@@ -72,7 +72,7 @@ class InstanceReader:
             known = cache.find(self._dataset_id, series.root, self._tags)
             if known is not None:
                 return known
-        documents = self._repository.shelf.find(self._dataset_id, series)
+        documents: Documents | None = self._repository.shelf.find(self._dataset_id, series)
         if documents is None:
             entries = dict(self._tree.instances(study_uid, series_uid))
             documents = load_series(self._connection, self._dataset_id, entries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -85,6 +85,24 @@ class Document:
     instance_number: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class PackedDocument:
+    """A document as it is kept.
+
+    Attributes:
+        dicom_json: Compressed (zstd).
+        instance_number: As in `Document`.
+    """
+
+    dicom_json: bytes
+    instance_number: int | None
+
+    @property
+    def length_bytes(self) -> int:
+        """Length of the JSON, by the header of the compressed form."""
+        return int(zstandard.frame_content_size(self.dicom_json))
+
+
 _LOAD_INSTANCES = Statement(
     sa.select(*(instance.c[name] for name in StoredInstance.__slots__)).where(
         instance.c.dataset_id == sa.bindparam("dataset_id"),
@@ -101,6 +119,12 @@ _LOAD_DOCUMENTS = Statement(
 )
 
 
+_LOAD_PACKED = Statement(
+    sa.select(derived.c.key, derived.c.dicom_json, derived.c.instance_number).where(
+        derived.c.dataset_id == sa.bindparam("dataset_id"),
+        derived.c.key.in_(sa.bindparam("keys", expanding=True)),
+    )
+)
 _LOAD_FRAME_TABLES = Statement(
     sa.select(derived.c.key, derived.c.frames).where(
         derived.c.dataset_id == sa.bindparam("dataset_id"),
@@ -163,10 +187,31 @@ def load_documents(
         names = {"dataset_id": dataset_id, "keys": batch}
         for key, document, frames, number in _LOAD_DOCUMENTS.fetch_all(connection, names):
             found[key] = Document(decompress(document), frames, number)
+    _check_complete(found, keys)
+    return found
+
+
+def load_packed_documents(
+    connection: sa.Connection, dataset_id: int, keys: Sequence[bytes]
+) -> dict[bytes, PackedDocument]:
+    """Return documents by key, compressed.
+
+    Raises:
+        IntegrityError: One is missing (`lamella fsck --repair` makes it again).
+    """
+    found: dict[bytes, PackedDocument] = {}
+    for batch in split_batches(list(dict.fromkeys(keys))):
+        names = {"dataset_id": dataset_id, "keys": batch}
+        for key, document, number in _LOAD_PACKED.fetch_all(connection, names):
+            found[key] = PackedDocument(document, number)
+    _check_complete(found, keys)
+    return found
+
+
+def _check_complete(found: Container[bytes], keys: Sequence[bytes]) -> None:
     for key in keys:
         if key not in found:
             raise IntegrityError(f"instance {key.hex()[:16]} has no derived data")
-    return found
 
 
 def load_frame_tables(

@@ -6,20 +6,20 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_all, compress_pieces
-from lamella.dicomweb.bulk_uris import fill_all_holes, fill_holes
+from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.known_answers import remember
 from lamella.dicomweb.locations import escape
 from lamella.dicomweb.pinned import Pinned, takes_gzip
 from lamella.dicomweb.services import Body, BodyKey
 from lamella.vcs.cache import LeastRecent
 from lamella.vcs.selection import SelectedSeries, select
-from lamella.vcs.series_documents import SeriesDocuments, load_series
+from lamella.vcs.series_documents import Documents, load_series
 from lamella.wado.stored_documents import BATCH, read_documents
 
 # An answer beyond either is sent while it is made, and not kept.
@@ -75,22 +75,40 @@ async def _assemble(
     """Make and keep a body; None if it is too long for that."""
     if sum(one.subtree.summary.n_instances for one in selected) > WHOLE_UP_TO:
         return None
-    pieces: list[bytes] = []
+    opened: list[tuple[str, Documents]] = []
     length = 0
-    async for piece in _write_array(pinned, selected):
-        pieces.append(piece)
-        length += len(piece)
+    for one in selected:
+        documents = await _open_documents(pinned, one)
+        if documents is None:
+            return None
+        opened.append((pinned.url(*one.path), documents))
+        length += documents.length_bytes
         if length > LONGEST_BODY_BYTES:
             return None
-    body = await run_in_thread(_finish, pieces, key[2])
+    coding = key[2] if length >= GZIP_FROM_BYTES else ""
+    body = Body(coding, await run_in_thread(_write_body, opened, coding))
     pinned.services.bodies.put(key, body, len(body.data))
     return body
 
 
-def _finish(pieces: list[bytes], coding: str) -> Body:
-    if coding and sum(map(len, pieces)) >= GZIP_FROM_BYTES:
-        return Body(coding, b"".join(compress_all(pieces)))
-    return Body("", b"".join(pieces))
+def _write_body(opened: Sequence[tuple[str, Documents]], coding: str) -> bytes:
+    pieces = _list_pieces(opened)
+    return b"".join(compress_all(pieces) if coding else pieces)
+
+
+def _list_pieces(opened: Sequence[tuple[str, Documents]]) -> Iterator[bytes]:
+    opening = b"["
+    for series_url, documents in opened:
+        for document in _fill(documents, series_url):
+            yield opening
+            yield document
+            opening = b","
+    yield b"]"
+
+
+def _fill(documents: Documents, series_url: str) -> Iterator[bytes]:
+    for sop_uid, document in documents:
+        yield fill_holes(document, f"{series_url}/instances/{escape(sop_uid)}")
 
 
 def _stream(
@@ -121,7 +139,7 @@ async def _write_series(pinned: Pinned, series: SelectedSeries) -> AsyncIterator
     """Yield the documents of a series, filled: all at once unless they are too long for that."""
     documents = await _open_documents(pinned, series)
     if documents is not None:
-        yield await run_in_thread(_fill, documents, pinned.url(*series.path))
+        yield await run_in_thread(b",".join, _fill(documents, pinned.url(*series.path)))
         return
     repository, view = pinned.services.repository, pinned.view
     instances = await repository.archive.database.read(
@@ -134,11 +152,11 @@ async def _write_series(pinned: Pinned, series: SelectedSeries) -> AsyncIterator
         )
 
 
-async def _open_documents(pinned: Pinned, series: SelectedSeries) -> SeriesDocuments | None:
+async def _open_documents(pinned: Pinned, series: SelectedSeries) -> Documents | None:
     repository, view = pinned.services.repository, pinned.view
-    documents = await run_in_thread(repository.shelf.find, view.dataset.id, series.subtree)
-    if documents is not None:
-        return documents
+    kept = await run_in_thread(repository.shelf.find, view.dataset.id, series.subtree)
+    if kept is not None:
+        return kept
     documents = await repository.archive.database.read(
         lambda c: load_series(
             c,
@@ -150,8 +168,3 @@ async def _open_documents(pinned: Pinned, series: SelectedSeries) -> SeriesDocum
         keep = run_in_thread(repository.shelf.keep, view.dataset.id, series.subtree, documents)
         pinned.services.chores.start(keep)  # nobody has to wait for it
     return documents
-
-
-def _fill(documents: SeriesDocuments, series_url: str) -> bytes:
-    urls = [f"{series_url}/instances/{escape(uid)}" for uid in documents.sop_uids]
-    return fill_all_holes(documents.text, documents.ends, urls)
