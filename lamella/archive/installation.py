@@ -22,6 +22,7 @@ from lamella.errors import InvalidRequest, LamellaError, OutOfResources
 from lamella.settings import Settings
 
 FORMAT = "lamella-data 1\n"
+MOVED = "database-moved-to"
 
 
 class FolderLocked(LamellaError):
@@ -84,6 +85,8 @@ async def open_archive(settings: Settings, *, is_server: bool = False, place: st
         make_durable_folder(spool_folder)
     except OSError as error:
         raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
+    if not settings.database_url:
+        check_not_moved(folder)
     database = open_database(settings.database_url or f"sqlite:///{folder / 'lamella.db'}")
     try:
         await migrate_to_head(database)
@@ -129,6 +132,28 @@ class ServerLock:
     def release(self) -> None:
         """Let another server have the folder."""
         os.close(self._fd)
+
+
+def note_move(folder: Path, database_url: str) -> None:
+    """Note in a data folder that its database is elsewhere now (without user and password)."""
+    parts = urlsplit(database_url)
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    _write_durably(folder / MOVED, place)
+
+
+def check_not_moved(folder: Path) -> None:
+    """Keep anybody from going on with a database that was moved away.
+
+    Raises:
+        InvalidRequest: It was.
+    """
+    note = folder / MOVED
+    if note.is_file():
+        place = note.read_text(encoding="ascii", errors="replace")
+        raise InvalidRequest(
+            f"This folder's database was moved to {place}: set LAMELLA_DATABASE_URL, or delete "
+            f"the file `{MOVED}` to go on with the old one."
+        )
 
 
 def _is_foreign(path: Path) -> bool:

@@ -113,8 +113,15 @@ def serve(data_dir: Path, **settings: str) -> Iterator[RunningServer]:
 
 def run_cli(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one `lamella` command on a data folder and return what it printed."""
+    return run_command(data_dir, *arguments, **choose_stack(data_dir))
+
+
+def run_command(
+    data_dir: Path, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one `lamella` command with just these settings, by lower-case name."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
-    chosen = choose_stack(data_dir) | {"data_dir": str(data_dir)}
+    chosen = {"data_dir": str(data_dir), **settings}
     environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     return subprocess.run(
         [sys.executable, "-m", "lamella", *arguments],

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 def add_commands(family: Family) -> None:
     """Add the commands that look after a node."""
-    family.add_command("migrate", "bring the database to this version's schema", run_migrate)
+    parser = family.add_command(
+        "migrate",
+        "bring the database to this version's schema, or move it to a server",
+        run_migrate,
+        detail="With --to, no server may run on the data folder; packs stay where they are.",
+    )
+    parser.add_argument(
+        "--to", metavar="URL", help="postgresql://… of an empty database that takes all rows"
+    )
 
     parser = family.add_command(
         "fsck",
@@ -39,8 +47,10 @@ def add_commands(family: Family) -> None:
     add_json_flag(family.add_command("version", "print the version", run_version))
 
 
-def run_migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
+def run_migrate(arguments: argparse.Namespace, settings: Settings) -> int:
     """Migrate the database; opening it does so. Print the schema's revision."""
+    if arguments.to:
+        return _move_database(settings, arguments.to)
 
     async def work(repository: Repository) -> str | None:
         from lamella.archive.migration import read_schema_revision
@@ -48,6 +58,19 @@ def run_migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
         return await repository.archive.database.read(read_schema_revision)
 
     print_lines([str(run_on_repository(settings, work))])
+    return 0
+
+
+def _move_database(settings: Settings, url: str) -> int:
+    """Move the database to a server; print how many rows went."""
+    from lamella.upkeep.relocation import move_database
+
+    progress = _show_rows if is_watched() else _show_no_rows
+    copied = asyncio.run(move_database(settings, url, progress))
+    if is_watched():
+        _clear_line()
+    print_lines([f"tables={len(copied)} rows={sum(copied.values())}"])
+    sys.stderr.write("Set LAMELLA_DATABASE_URL to the new URL, and run `lamella fsck`.\n")
     return 0
 
 
@@ -111,6 +134,15 @@ def _format_finding(finding: Finding) -> str:
 def _show_check(name: str, count: int) -> None:
     sys.stderr.write(f"\r\x1b[K{name}: {count}")
     sys.stderr.flush()
+
+
+def _show_rows(table: str, n_copied: int, n_rows: int) -> None:
+    sys.stderr.write(f"\r\x1b[K{table}: {n_copied}/{n_rows}")
+    sys.stderr.flush()
+
+
+def _show_no_rows(_table: str, _n_copied: int, _n_rows: int) -> None:
+    return
 
 
 def _show_nothing(_name: str, _count: int) -> None:
