@@ -37,6 +37,9 @@ Work = Callable[[sa.Connection], T]
 
 metadata = sa.MetaData()
 
+UNSTORABLE = "\ufffd"
+"""Stands in text for U+0000, which PostgreSQL cannot hold (and which no value may have)."""
+
 BUSY_TIMEOUT_MS = 120_000
 READERS = 4
 WRITER_CACHE_KIB = 16 << 10  # keys are digests: each instance lands on pages of its own
@@ -170,6 +173,9 @@ class PostgresDatabase(Database):
         self._engine = create_async_engine(
             url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
         )
+        sa.event.listen(
+            self._engine.sync_engine, "before_cursor_execute", _replace_unstorable, retval=True
+        )
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -272,6 +278,32 @@ def _translate(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exc
 
 def _lost_race(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
+
+
+def _replace_unstorable(
+    _connection: sa.Connection,
+    _cursor: object,
+    statement: str,
+    parameters: Any,
+    _context: object,
+    executemany: bool,
+) -> tuple[str, Any]:
+    """Take U+0000 out of what is bound, be it stored or looked for.
+
+    Source:
+        PostgreSQL manual, 8.3: the character with code zero cannot be stored.
+    """
+    if executemany:
+        return statement, [_replace_in_row(row) for row in parameters]
+    return statement, _replace_in_row(parameters)
+
+
+def _replace_in_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not any(isinstance(value, str) and "\0" in value for value in row):
+        return row
+    return tuple(
+        value.replace("\0", UNSTORABLE) if isinstance(value, str) else value for value in row
+    )
 
 
 def _sqlite_engine(url: str, cache_kib: int) -> sa.Engine:

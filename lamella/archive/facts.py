@@ -17,6 +17,7 @@ from lamella.archive.canonical import (
     hash_span,
 )
 from lamella.archive.cut import cut
+from lamella.archive.database import UNSTORABLE
 from lamella.archive.dicom_json import encode_attributes
 from lamella.archive.frames import DoubtfulFrames, FrameTable, build_frame_table
 from lamella.archive.header import Header, has_preamble, read_header
@@ -181,7 +182,9 @@ def _read_uid(attributes: Attributes, key: str, name: str) -> str:
 
 def _read_text(attributes: Attributes, key: str) -> str:
     values = attributes.get(key, {}).get("Value")
-    return values[0].strip() if values and isinstance(values[0], str) else ""
+    if not values or not isinstance(values[0], str):
+        return ""
+    return values[0].strip().replace("\0", UNSTORABLE)
 
 
 def _read_number(attributes: Attributes, key: str) -> int | None:

@@ -47,14 +47,10 @@ async def move_database(settings: Settings, url: str, progress: Progress) -> dic
             not PostgreSQL, or not empty.
         OutOfResources: A database cannot be reached, or is full.
     """
-    folder = settings.data_dir.absolute()
-    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
-        raise InvalidRequest("Only an installation on SQLite can be moved.")
     if not url.startswith(("postgresql://", "postgres://")):
         raise InvalidRequest("An installation is moved to a postgresql:// URL.")
-    path = Path(settings.database_url.removeprefix("sqlite:///") or folder / "lamella.db")
-    if not path.is_file():
-        raise InvalidRequest("There is no database to move.")
+    folder = settings.data_dir.absolute()
+    path = _find_old(settings)
     new = open_database(url)
     lock = ServerLock(folder)
     try:
@@ -65,6 +61,19 @@ async def move_database(settings: Settings, url: str, progress: Progress) -> dic
         lock.release()
         await new.close()
     return copied
+
+
+def _find_old(settings: Settings) -> Path:
+    """Return the SQLite file of an installation.
+
+    Raises:
+        InvalidRequest: It has none.
+    """
+    url = settings.database_url or f"sqlite:///{settings.data_dir.absolute() / 'lamella.db'}"
+    path = Path(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not path.is_file():
+        raise InvalidRequest("There is no SQLite database to move.")
+    return path
 
 
 @contextmanager

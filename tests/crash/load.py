@@ -22,6 +22,7 @@ from pynetdicom.association import Association
 from tests.crash.ledger import Door, Fate, Ledger, Sample
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer
+from tests.harness.stack import choose_stack
 from tests.harness.web import store
 
 IMPORT_FILES = 150
@@ -195,7 +196,7 @@ class Import:
         self._request = ledger.begin(Door.IMPORT, samples)
         self._process = subprocess.Popen(
             [*LAMELLA, "import", str(folder)],
-            env=make_environ(data_dir=str(data_dir)),
+            env=make_environ(data_dir=str(data_dir), **choose_stack(data_dir)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -18,6 +18,7 @@ from pydicom import dcmread
 from tests.crash.ledger import Door, Fate, Ledger, Request, digest_file
 from tests.crash.load import LAMELLA, ROOT, Import, Load, Source, make_environ
 from tests.harness.server import RunningServer, launch_server, run_cli, serve
+from tests.harness.stack import choose_stack
 from tests.harness.web import fetch_file, send
 
 SENDERS = ("stow-1", "stow-2", "dimse-1", "dimse-2")
@@ -169,6 +170,7 @@ class Crash:
     def _kill_while_it_starts(self) -> None:
         """Kill a server before, within or after its recovery."""
         settings = {"data_dir": str(self.data_dir), "http": "127.0.0.1:0", "dimse": "off"}
+        settings |= choose_stack(self.data_dir)
         process = subprocess.Popen(
             [*LAMELLA, "serve"],
             env=make_environ(**settings),

@@ -28,6 +28,7 @@ from lamella.vcs.datasets import create_dataset, ensure_default
 from lamella.vcs.repository import Repository
 from lamella.vcs.view import open_view
 from tests.harness.server import RunningServer
+from tests.harness.stack import choose_stack
 
 ROOTS = (Path(__file__).parents[3] / "shared" / "data" / "dicom", Path(str(DATA_ROOT)))
 IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -110,7 +111,7 @@ def find_samples() -> list[Sample]:
 
 async def import_apart(data_dir: Path, samples: list[Sample], folder: Path) -> None:
     """Import each file into a dataset of its own, and export that dataset to `folder`."""
-    archive = await open_archive(Settings(data_dir=data_dir))
+    archive = await open_archive(Settings(data_dir=data_dir, **choose_stack(data_dir)))
     try:
         await archive.database.write(ensure_default)
         repository = Repository(archive)
@@ -138,7 +139,7 @@ async def _import_one(repository: Repository, sample: Sample, folder: Path) -> N
 
 async def import_together(data_dir: Path, dataset: str) -> tuple[Tally, list[FileResult]]:
     """Import all roots into one dataset, made if it is new; return the sum and each fate."""
-    archive = await open_archive(Settings(data_dir=data_dir))
+    archive = await open_archive(Settings(data_dir=data_dir, **choose_stack(data_dir)))
     results: list[FileResult] = []
     try:
         await archive.database.write(ensure_default)

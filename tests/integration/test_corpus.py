@@ -32,6 +32,7 @@ from lamella.vcs.stored import load_instances
 from lamella.vcs.tables import commit, conflict
 from lamella.vcs.view import open_view
 from tests.harness.server import run_cli, serve
+from tests.harness.stack import choose_stack
 from tests.integration.corpus import (
     Corpus,
     Sample,
@@ -338,7 +339,7 @@ async def test_together_no_bytes_are_lost(crowd: Crowd):
 
 async def hash_all_kept(data_dir: Path) -> set[str]:
     """Return the SHA-256 of every file that a commit or the conflict queue holds."""
-    archive = await open_archive(Settings(data_dir=data_dir))
+    archive = await open_archive(Settings(data_dir=data_dir, **choose_stack(data_dir)))
     repository = Repository(archive)
 
     def read(connection: sa.Connection) -> set[tuple[tuple[bytes, int], ...]]:

@@ -38,6 +38,7 @@ from tests.harness.hostile import (
 )
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, read_peak_kib, serve
+from tests.harness.stack import choose_stack
 
 MEMORY_KIB = 250 * 1024
 UNWANTED = ("refused", "conflict", "ignored")
@@ -272,7 +273,8 @@ def run_import(data_dir: Path, folder: Path) -> tuple[int, str, str, int]:
     """Import a folder; return exit status, stdout, stderr and peak memory in KiB."""
     paths = folder.parent / "stdout", folder.parent / "stderr"
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
-    environ["LAMELLA_DATA_DIR"] = str(data_dir)
+    chosen = choose_stack(data_dir) | {"data_dir": str(data_dir)}
+    environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     peak_kib = 0
     with paths[0].open("wb") as output, paths[1].open("wb") as errors:
         process = subprocess.Popen(

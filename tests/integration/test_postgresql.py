@@ -192,6 +192,22 @@ def test_refs_conflicts_and_history(collection: Collection, twin: Collection) ->
     assert collection.client.delete(f"{collection.api}/tags/v1").status_code == 204
 
 
+def test_characters_that_postgresql_cannot_hold(collection: Collection) -> None:
+    data = make_instance(patient_id="A\0B", PatientName="X\0Y", StudyDescription="q\0r")
+    collection.store_well(data)
+    assert collection.store_well(data) == collection.head()
+    assert collection.read_file("1.2.3.1.1") == data
+    (study,) = collection.get("/studies?PatientName=X*").json()
+    assert study["0020000D"]["Value"] == ["1.2.3"]
+    for path in (
+        f"{collection.server.root('a%00b', collection.name)}/studies",
+        f"{collection.server.http}/api/v1/datasets/a%00b/branches",
+        f"{collection.api}/instances/1%002/file",
+        f"{collection.api}/diff?from=a%00&to=main",
+    ):
+        assert collection.client.get(path).status_code == 404
+
+
 def test_a_truncated_body_stores_nothing(collection: Collection) -> None:
     head = collection.head()
     kind = 'multipart/related; type="application/dicom"; boundary=x'
