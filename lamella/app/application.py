@@ -19,13 +19,19 @@ from lamella.web.shortcut import Shortcut
 from lamella.web.watching import RequestWatch
 
 
-def list_routes() -> list[ControllerRouterHandler]:
-    """Return the handlers of all doors."""
+def list_dicomweb_routes() -> list[ControllerRouterHandler]:
+    """Return the handlers of DICOMweb roots."""
     return [
         *qido_routes.ROUTES,
         *wado_routes.ROUTES,
         *stow_routes.ROUTES,
         *capabilities.ROUTES,
+    ]
+
+
+def _list_routes() -> list[ControllerRouterHandler]:
+    return [
+        *list_dicomweb_routes(),
         api.ROUTER,
         *first_page.ROUTES,
         *health.ROUTES,
@@ -40,7 +46,7 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         stall_s: How long to wait for the next bytes of a request's body.
     """
     app = Litestar(
-        route_handlers=list_routes(),
+        route_handlers=_list_routes(),
         exception_handlers={Exception: answer_error},
         state=State({"services": services}),
         openapi_config=openapi.CONFIG,

@@ -39,6 +39,7 @@ _CODECS_BY_NUMBER = {
     "203": "iso8859_15",
 }
 _CODECS_BY_NAME = {"GB18030": "gb18030", "GBK": "gbk", "ISO 2022 GBK": "gbk"}
+_MULTI_BYTE = frozenset({"58", "87", "149", "159"})  # with code extensions only
 _ALONE = frozenset({"utf-8", "gb18030", "gbk"})
 
 # Separators are often misspelt ("ISO-IR 100", "ISO_IR_192", "ISO IR 100").
@@ -69,8 +70,19 @@ _ESCAPES: dict[bytes, tuple[str, bool]] = {
 _RESET = re.compile(rb"[\t\n\f\r]")
 
 
+def list_defined_terms() -> dict[str, tuple[str, ...]]:
+    """Return the defined terms of Specific Character Set that are read, by Python's codec."""
+    terms: dict[str, tuple[str, ...]] = {}
+    for number, codec in _CODECS_BY_NUMBER.items():
+        alone = () if number in _MULTI_BYTE else (f"ISO_IR {number}",)
+        extended = () if codec in _ALONE else (f"ISO 2022 IR {number}",)
+        terms[codec] = (*terms.get(codec, ()), *alone, *extended)
+    for term, codec in _CODECS_BY_NAME.items():
+        terms[codec] = (*terms.get(codec, ()), term)
+    return terms
+
+
 @lru_cache(maxsize=256)
-@lru_cache(maxsize=64)
 def find_decoder(declared: bytes, fallback_charset: str | None = None) -> Decoder:
     """Return the function that decodes text under a declared Specific Character Set.
 

@@ -11,14 +11,14 @@ from lamella.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings], int]
 
-_STORAGE_FLAGS = (
+STORAGE_FLAGS = (
     ("data_dir", "FOLDER", "where the embedded default keeps everything (./lamella-data)"),
     ("database_url", "URL", "sqlite:///… or postgresql://… (SQLite in the data folder)"),
     ("storage_url", "URL", "file:///… (a folder in the data folder)"),
     ("max_instance", "SIZE", "longest instance, such as 500MB (no bound)"),
     ("log_level", "LEVEL", "debug, info, warning or error (info)"),
 )
-_SERVER_FLAGS = (
+SERVER_FLAGS = (
     ("http", "HOST:PORT", "HTTP bind (127.0.0.1:8042)"),
     ("dimse", "HOST:PORT", "DIMSE bind, or off (127.0.0.1:11112)"),
     ("aet", "TITLE", "AE title of default@main (LAMELLA)"),
@@ -34,7 +34,7 @@ _SERVER_FLAGS = (
     ("s3_endpoint_url", "URL", "of an S3-compatible store"),
     ("redis_url", "URL", "Redis for jobs"),
 )
-SETTINGS_FLAGS = (*(name for name, _, _ in (*_STORAGE_FLAGS, *_SERVER_FLAGS)), "insecure")
+SETTINGS_FLAGS = (*(name for name, _, _ in (*STORAGE_FLAGS, *SERVER_FLAGS)), "insecure")
 
 
 class Parser(argparse.ArgumentParser):
@@ -96,9 +96,9 @@ class Family:
 def add_settings_flags(parser: argparse.ArgumentParser, *, serves: bool) -> None:
     """Add a flag for every setting, and `--debug`; the server's are hidden unless it serves."""
     group = parser.add_argument_group("settings")
-    for name, metavar, text in _STORAGE_FLAGS:
+    for name, metavar, text in STORAGE_FLAGS:
         _add_flag(group, name, metavar, text)
-    for name, metavar, text in _SERVER_FLAGS:
+    for name, metavar, text in SERVER_FLAGS:
         _add_flag(group, name, metavar, text if serves else argparse.SUPPRESS)
     group.add_argument(
         "--insecure",

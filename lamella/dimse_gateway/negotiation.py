@@ -8,6 +8,7 @@ than this version) are taken for storage, as long as they are not known to be so
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydicom.uid import UID, AllTransferSyntaxes
 from pydicom.uid import UID_dictionary as uid_dictionary
@@ -36,7 +37,32 @@ TRANSFER_SYNTAX_UIDS = frozenset(
     for uid in (*AllTransferSyntaxes, *ALL_TRANSFER_SYNTAXES, *_MORE_SYNTAXES)
     if not str(uid).startswith(_REAL_TIME_VIDEO)
 )
-STORAGE_CLASS_UIDS = frozenset(str(uid) for uid in _STORAGE_CLASSES.values())
+STORAGE_CLASSES = {str(uid): str(keyword) for keyword, uid in _STORAGE_CLASSES.items()}
+"""Keywords of the storage SOP classes of the standard by UID."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What associations are accepted for.
+
+    Attributes:
+        name: Of the service class.
+        operations: DIMSE messages, in which Lamella is the SCP.
+        sop_classes: Their UIDs.
+        section: Of PS3.4.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    sop_classes: frozenset[str]
+    section: str
+
+
+SERVICES = (
+    Service("Verification", ("C-ECHO",), frozenset({str(Verification)}), "Annex A"),
+    Service("Storage", ("C-STORE",), frozenset(STORAGE_CLASSES), "Annex B"),
+)
+"""All there are; storage is also of SOP classes that no list knows."""
 
 
 def is_storage_class(sop_class_uid: str) -> bool:
@@ -45,7 +71,7 @@ def is_storage_class(sop_class_uid: str) -> bool:
     Retired storage classes, and those newer than the dictionaries, count as such by their
     names or by being unknown.
     """
-    if sop_class_uid in STORAGE_CLASS_UIDS:
+    if sop_class_uid in STORAGE_CLASSES:
         return True
     known = uid_dictionary.get(sop_class_uid)
     return known is None or (known[1] == "SOP Class" and "Storage" in _name_kind(known[0]))
@@ -83,7 +109,9 @@ def _find_syntax(proposed: Sequence[UID]) -> UID | None:
 
 
 def _offers_service(abstract_syntax: str) -> bool:
-    return abstract_syntax == Verification or is_storage_class(abstract_syntax)
+    return any(abstract_syntax in service.sop_classes for service in SERVICES) or (
+        is_storage_class(abstract_syntax)
+    )
 
 
 def _name_kind(name: str) -> str:

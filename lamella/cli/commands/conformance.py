@@ -1,4 +1,4 @@
-"""`conformance`: examine any DICOMweb server."""
+"""`conformance URL`: examine any DICOMweb server. `conformance statement`: Lamella's own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lamella.cli.flags import Family
+from lamella.cli.output import print_lines
 from lamella.cli.progress import is_watched
 from lamella.cli.usage import UsageError
 from lamella.settings import Settings
@@ -16,6 +17,8 @@ from lamella.settings import Settings
 if TYPE_CHECKING:
     from lamella.conformance.campaign import Record, Result
 
+STATEMENT = "statement"
+_FORMATS = ("markdown", "html")
 _REPORTS = (("json", "JSON"), ("junit", "JUnit XML"), ("html", "HTML"), ("md", "Markdown"))
 
 
@@ -23,20 +26,29 @@ def add_commands(family: Family) -> None:
     """Add the command."""
     parser = family.add_command(
         "conformance",
-        "examine a DICOMweb server, any server",
+        "examine a DICOMweb server, any server; or print Lamella's statement",
         run_conformance,
         detail=(
             "Stores samples of its own, under UIDs that nobody else has, and deletes them at the\n"
-            "end if the server can. Exits 1 if the server does not do what the standard demands."
+            "end if the server can. Exits 1 if the server does not do what the standard demands.\n"
+            "\n'lamella conformance statement' prints the DICOM Conformance Statement of this\n"
+            "version, with the sections of PS3.2 Annex N."
         ),
     )
-    parser.add_argument("url", metavar="URL", help="DICOMweb root, as http://host/dicom-web")
+    parser.add_argument(
+        "url", metavar="URL", help=f"DICOMweb root, as http://host/dicom-web; or {STATEMENT}"
+    )
+    _add_statement(parser)
     _add_choices(parser)
     _add_reports(parser)
 
 
 def run_conformance(arguments: argparse.Namespace, _settings: Settings) -> int:
-    """Examine a server; print a table; write reports."""
+    """Examine a server; print a table; write reports. Or write the statement."""
+    if arguments.url == STATEMENT:
+        return _write_statement(arguments)
+    if arguments.format is not None or arguments.output is not None:
+        raise UsageError(f"--format and --output are of 'lamella conformance {STATEMENT}'.")
     from lamella.conformance import reports
     from lamella.conformance.catalogue import list_checks
 
@@ -54,14 +66,37 @@ def run_conformance(arguments: argparse.Namespace, _settings: Settings) -> int:
     return 0 if record.is_conformant else 1
 
 
+def _write_statement(arguments: argparse.Namespace) -> int:
+    from lamella.cli.statement.statement import build_statement
+    from lamella.cli.statement.writers import WRITERS
+
+    text = WRITERS[arguments.format or _FORMATS[0]](build_statement())
+    if arguments.output is None:
+        print_lines(text.splitlines())
+        return 0
+    _check_file(arguments.output)
+    arguments.output.write_text(text, encoding="utf-8")
+    return 0
+
+
 def _list_reports(arguments: argparse.Namespace) -> dict[str, Path]:
     """Return which reports go where; refuse before the run what cannot be written after it."""
     asked = {kind: getattr(arguments, kind) for kind, _ in _REPORTS}
     paths = {kind: path for kind, path in asked.items() if path is not None}
     for path in paths.values():
-        if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"{path} is no file that can be written.")
+        _check_file(path)
     return paths
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{path} is no file that can be written.")
+
+
+def _add_statement(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(STATEMENT)
+    group.add_argument("--format", choices=_FORMATS, help=f"({_FORMATS[0]})")
+    group.add_argument("--output", type=Path, metavar="FILE", help="(stdout)")
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,117 @@
+"""Sections 5.2 and 7: the DIMSE services, and how associations are accepted."""
+
+from __future__ import annotations
+
+from lamella.archive.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from lamella.cli.statement.document import NOT_SUPPORTED, Section, Table
+from lamella.cli.statement.statuses import write_statuses
+from lamella.dimse_gateway.gateway import QUIET_S
+from lamella.dimse_gateway.negotiation import SERVICES, Service
+from lamella.dimse_gateway.server import ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S
+from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES
+from lamella.settings import Settings
+
+_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+_OTHERS = (
+    "Storage Commitment",
+    "Query/Retrieve",
+    "Basic Worklist Management",
+    "Print Management",
+)
+_TEXTS = {
+    "Verification": ("C-ECHO is answered with `0000`.",),
+    "Storage": (
+        "Level 2 (Full): all attributes are kept, private ones too, and none is coerced. Instances "
+        "become visible when the association ends, after "
+        f"{QUIET_S:g} s of quiet, and every 2,000 instances. Private SOP classes, and those that "
+        "no dictionary knows, are taken for storage. No extended negotiation is needed, and none "
+        "is answered.",
+    ),
+}
+
+
+def write_dimse() -> Section:
+    """Return section 5.2."""
+    offered = [
+        Section(
+            f"{service.name} Service",
+            (
+                f"SCP of {', '.join(service.operations)} (PS3.4 {service.section}) for "
+                f"{_count(service)}.",
+                *_TEXTS.get(service.name, ()),
+            ),
+        )
+        for service in SERVICES
+    ]
+    names = {service.name for service in SERVICES}
+    others = (
+        "Storage Commitment",
+        "Query/Retrieve",
+        "Basic Worklist Management",
+        "Print Management",
+    )
+    missing = [Section(f"{name} Service", (NOT_SUPPORTED,)) for name in others if name not in names]
+    return Section("DIMSE Services", (), (*offered, *missing))
+
+
+def _count(service: Service) -> str:
+    n_classes = len(service.sop_classes)
+    return "1 SOP class" if n_classes == 1 else f"{n_classes} SOP classes, and others (section 1.1)"
+
+
+def write_network() -> Section:
+    """Return section 7."""
+    return Section(
+        "Network and Media Communication Details",
+        (),
+        (
+            Section("General", (), (Section("General Association Parameters", (_list_limits(),)),)),
+            Section("Specifications", (), (_write_entity(),)),
+            write_statuses(),
+        ),
+    )
+
+
+def _list_limits() -> Table:
+    settings = Settings()
+    return Table(
+        ("Parameter", "Value"),
+        (
+            ("Application Context Name", f"`{_APPLICATION_CONTEXT}`"),
+            ("Implementation Class UID", f"`{IMPLEMENTATION_CLASS_UID}`"),
+            ("Implementation Version Name", f"`{IMPLEMENTATION_VERSION_NAME}`"),
+            ("Maximum PDU size offered", f"{MAXIMUM_PDU_BYTES:,} bytes"),
+            (
+                "Associations accepted at a time",
+                f"{settings.dimse_associations} (`LAMELLA_DIMSE_ASSOCIATIONS`)",
+            ),
+            ("Associations initiated", "none"),
+            ("Asynchronous operations window", "not negotiated: one operation at a time"),
+            ("Wait for an association request", f"{ACSE_TIMEOUT_S:g} s"),
+            ("Silence before an abort", f"{NETWORK_TIMEOUT_S:g} s"),
+            ("Addresses", "IPv4 and IPv6"),
+        ),
+    )
+
+
+def _write_entity() -> Section:
+    return Section(
+        "DIMSE Gateway",
+        (
+            "Associations are accepted whose called AE title is known and whose calling AE title "
+            "is in `LAMELLA_CALLING_AETS`, if that is set. Each presentation context is judged by "
+            "itself, and accepted in the first transfer syntax of the proposal that can be stored "
+            "(section 1.1). SCP/SCU role selection is not answered. A stopping gateway lets "
+            "associations end for some seconds, then aborts them, and commits what it "
+            "acknowledged.",
+            Table(
+                ("Rejection", "Result, source, reason"),
+                (
+                    ("called AE title not recognized", "1, 1, 7"),
+                    ("calling AE title not recognized", "1, 1, 3"),
+                    ("too many associations", "2, 3, 2"),
+                    ("the database cannot be asked", "2, 3, 1"),
+                ),
+            ),
+        ),
+    )
