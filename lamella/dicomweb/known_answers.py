@@ -17,10 +17,10 @@ from litestar.types import HTTPScope
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.locations import TELLING
 from lamella.dicomweb.services import Services
+from lamella.vcs.view import View, recall_view
 
 if TYPE_CHECKING:
     from lamella.dicomweb.pinned import Pinned
-    from lamella.vcs.view import View
 
 LONGEST_HEADERS = 1000  # letters of those that count; what is longer is not worth the memory
 _DECIDING = TELLING | {b"accept", b"accept-encoding"}
@@ -67,9 +67,7 @@ def recall(services: Services, scope: HTTPScope) -> KnownAnswer | None:
     known = services.known_answers.get(key) if key is not None else None
     if known is None:
         return None
-    repository = services.repository
-    version = repository.archive.database.read_version()
-    view = repository.views.find(known.dataset, known.revision, version)
+    view = recall_view(services.repository, known.dataset, known.revision)
     if view is None or view.commit_id != known.view.commit_id or view.dataset != known.view.dataset:
         return None
     return known

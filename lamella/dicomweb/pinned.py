@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from litestar import Request
 
+from lamella.archive.threads import run_in_thread
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_body
 from lamella.dicomweb.locations import base_url, escape, join_path
 from lamella.dicomweb.media_types import DICOM_XML, MediaRange, parse_accept, recall_accept
@@ -21,13 +22,14 @@ from lamella.dicomweb.multipart_writer import (
 )
 from lamella.dicomweb.native_model import Attributes, write_native_model
 from lamella.dicomweb.services import Services, services_of
-from lamella.vcs.view import View, pin_view, read_view
+from lamella.vcs.view import View, pin_view, read_view, recall_view
 
 T = TypeVar("T")
 
 _REPRESENTATIONS = "1"  # change it when the same commit is written differently from now on
 _SCOPE_KEY = "lamella.pinned"
 _LONGEST_KNOWN_ACCEPT = 1000
+COMPRESSED_IN_THREAD_FROM_BYTES = 256 << 10  # what takes longer than the hand-over
 _IMMUTABLE = "max-age=31536000, immutable"
 
 
@@ -72,7 +74,9 @@ class Pinned:
             ("vary", "Accept, Accept-Encoding"),
         ]
 
-    def answer(self, media_type: str, body: bytes, extra: Sequence[tuple[str, str]] = ()) -> Answer:
+    async def answer(
+        self, media_type: str, body: bytes, extra: Sequence[tuple[str, str]] = ()
+    ) -> Answer:
         """Return a whole body, gzipped where the client takes that, or 304."""
         coding = ""
         if len(body) >= GZIP_FROM_BYTES and takes_gzip(self.request):
@@ -81,17 +85,18 @@ class Pinned:
         if self.is_fresh(headers):
             return Answer(304, headers)
         if coding:
-            body = compress_body(body)
+            is_long = len(body) >= COMPRESSED_IN_THREAD_FROM_BYTES
+            body = await run_in_thread(compress_body, body) if is_long else compress_body(body)
             headers.append(("content-encoding", coding))
         return Answer(200, [*headers, ("content-type", media_type), *extra], body)
 
-    def answer_xml(
+    async def answer_xml(
         self, data_sets: Iterable[Attributes], extra: Sequence[tuple[str, str]] = ()
     ) -> Answer:
         """Return data sets as multipart/related of `application/dicom+xml` parts, or 304.
 
         Args:
-            data_sets: Each as DICOM JSON.
+            data_sets: Each as DICOM JSON; iterated over in a thread.
             extra: More headers.
         """
         headers = self.headers(DICOM_XML)
@@ -99,13 +104,8 @@ class Pinned:
             return Answer(304, headers)
         boundary = new_boundary()
         headers.append(("content-type", multipart_content_type(boundary, DICOM_XML)))
-        body = bytearray()
-        for data_set in data_sets:
-            part = write_native_model(data_set)
-            body += part_header(boundary, DICOM_XML, None, len(part), is_first=not body)
-            body += part
-        body += closing(boundary) if body else closing(boundary).lstrip()
-        return Answer(200, [*headers, *extra], bytes(body))
+        body = await run_in_thread(_write_xml_parts, data_sets, boundary)
+        return Answer(200, [*headers, *extra], body)
 
     def is_fresh(self, headers: Sequence[tuple[str, str]]) -> bool:
         """Tell whether the client has this representation already (`If-None-Match`).
@@ -149,6 +149,14 @@ class Pinned:
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:40]}"'
 
 
+def recall_pinned(request: Request[Any, Any, Any]) -> Pinned | None:
+    """Return the request pinned, if what its revision resolves to is known without a query."""
+    services = services_of(request)
+    names = request.path_params
+    view = recall_view(services.repository, names["dataset"], names.get("revision"))
+    return None if view is None else _remember(request, services, view)
+
+
 async def pin(request: Request[Any, Any, Any]) -> Pinned:
     """Resolve the dataset and revision in a request's path.
 
@@ -190,6 +198,16 @@ def _remember(request: Request[Any, Any, Any], services: Services, view: View) -
     pinned = Pinned(request, services, view, root, accept)
     request.scope["state"][_SCOPE_KEY] = pinned
     return pinned
+
+
+def _write_xml_parts(data_sets: Iterable[Attributes], boundary: str) -> bytes:
+    body = bytearray()
+    for data_set in data_sets:
+        part = write_native_model(data_set)
+        body += part_header(boundary, DICOM_XML, None, len(part), is_first=not body)
+        body += part
+    body += closing(boundary) if body else closing(boundary).lstrip()
+    return bytes(body)
 
 
 def read_header(request: Request[Any, Any, Any], name: bytes) -> str | None:

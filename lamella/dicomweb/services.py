@@ -31,6 +31,24 @@ FRAGMENT_CACHE_BYTES = 4 << 20
 BODY_CACHE_BYTES = 8 << 20
 KNOWN_ANSWER_BYTES = 2 << 20  # 800 answers
 
+STUDY_PAGE_ROWS = 4096  # of 350 bytes each, about
+
+PageKey = tuple[int, int, str, int | None, int]
+"""Dataset, visible set, study, limit and offset of a search for the series of a study."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """The series that a search for those of a study finds.
+
+    Attributes:
+        rows: Study UID, series UID and identity of each row.
+    """
+
+    rows: tuple[tuple[str, str, tuple[int, int]], ...]
+    has_more: bool
+
+
 BodyKey = tuple[int, tuple[tuple[str, bytes], ...], str]
 """Dataset, URL and node of each series, coding asked for."""
 
@@ -71,6 +89,7 @@ class Services:
         opened_series: Whose frames were asked for lately, by dataset, study and series.
         reading_ahead: Held while the frame tables of a series are read.
         fragments: Search results of catalog rows, by form, dataset and row; they never change.
+        study_pages: Which series the studies of a visible set have; a set never changes.
         renditions: What was made of instances, and is being made.
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
         known_answers: What was answered lately and can be answered again without a look at it.
@@ -95,6 +114,9 @@ class Services:
     reading_ahead: asyncio.Lock = field(default_factory=asyncio.Lock)
     fragments: LeastRecent[tuple[FragmentWriter, int, tuple[int, int]], Fragment] = field(
         default_factory=lambda: LeastRecent(FRAGMENT_CACHE_BYTES)
+    )
+    study_pages: LeastRecent[PageKey, KnownPage] = field(
+        default_factory=lambda: LeastRecent(STUDY_PAGE_ROWS)
     )
     renditions: Renditions = field(init=False)
     bodies: LeastRecent[BodyKey, Body] = field(

@@ -14,8 +14,9 @@ from lamella.archive.query import Query
 from lamella.archive.results import build_shaper
 from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.locations import join_path
-from lamella.dicomweb.services import Services
+from lamella.dicomweb.services import KnownPage, PageKey, Services
 from lamella.vcs.finder import count_related, find, find_rows
+from lamella.vcs.repository import NotCached
 from lamella.vcs.view import View
 
 
@@ -44,12 +45,58 @@ def write_page(
     repository = services.repository
     tree = view.tree(connection, repository)
     found = find_rows(connection, repository, view, query)
-    writer, root = find_writer(query), msgspec.json.encode(root_url)[1:-1]
+    writer, root = find_writer(query), _encode_root(root_url)
     results = []
     for row in found.rows:
         counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
         results.append(_find_fragment(services, view, writer, row).fill(root, counts))
+    key = _name_page(view, query)
+    if key is not None:
+        rows = tuple((row.study_uid, row.series_uid or "", row.identity) for row in found.rows)
+        services.study_pages.put(key, KnownPage(rows, found.has_more), len(rows) + 1)
     return ResultPage(results, found.has_more)
+
+
+def recall_page(services: Services, view: View, query: Query, root_url: str) -> ResultPage | None:
+    """Return the series of a study if all that goes into the page is in memory.
+
+    It needs no database, so no thread, whose part would be half of such a search.
+
+    Args:
+        services: What to work with.
+        view: What to search.
+        query: What for.
+        root_url: Of the DICOMweb root, as typed, for the results' URLs.
+    """
+    key = _name_page(view, query)
+    known = services.study_pages.get(key) if key is not None else None
+    if known is None:
+        return None
+    repository = services.repository
+    tree = repository.recall_tree(view.root)
+    writer, root = find_writer(query), _encode_root(root_url)
+    results = []
+    for study_uid, series_uid, identity in known.rows:
+        fragment = services.fragments.get((writer, view.dataset.id, identity))
+        if fragment is None:
+            return None
+        try:
+            counts = count_related(repository, tree, study_uid, series_uid)
+        except NotCached:
+            return None
+        results.append(fragment.fill(root, counts))
+    return ResultPage(results, known.has_more)
+
+
+def _name_page(view: View, query: Query) -> PageKey | None:
+    """Return what decides the rows of a page; None for other searches than that of one study."""
+    if query.level is not Level.SERIES or not query.study_uid or query.series_uid or query.keys:
+        return None
+    return view.dataset.id, view.visible_id, query.study_uid, query.limit, query.offset
+
+
+def _encode_root(root_url: str) -> bytes:
+    return msgspec.json.encode(root_url)[1:-1]
 
 
 def _find_fragment(services: Services, view: View, writer: FragmentWriter, row: Row) -> Fragment:

@@ -17,10 +17,10 @@ from litestar.types import ASGIApp
 from lamella.archive.levels import Level
 from lamella.archive.query import Query
 from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
-from lamella.dicomweb.pinned import Pinned, pin_and_read
+from lamella.dicomweb.pinned import Pinned, pin_and_read, recall_pinned
 from lamella.dicomweb.transactions import DATA_SETS, Transaction, declare
 from lamella.errors import InvalidRequest
-from lamella.qido.pages import ResultPage, write_page
+from lamella.qido.pages import ResultPage, recall_page, write_page
 from lamella.qido.parameters import CONTROLS, parse_search
 
 _ROOTS = ("/dicomweb/{dataset:str}", "/dicomweb/{dataset:str}/{revision:str}")
@@ -68,19 +68,40 @@ ROUTES = (search_studies, search_series, search_instances)
 
 
 async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
-    names = request.path_params
-
-    def search(connection: sa.Connection, pinned: Pinned) -> tuple[Query, ResultPage]:
-        parameters = _read_parameters(request)
-        query = parse_search(parameters, level, names.get("study"), names.get("series"))
-        return query, write_page(connection, pinned.services, pinned.view, query, pinned.root_url)
-
-    pinned, (query, page) = await pin_and_read(request, search)
+    pinned, query, page = _recall(request, level) or await _find(request, level)
     form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
     warnings = _warn(pinned, query, page.has_more)
     if form.is_xml:
-        return pinned.answer_xml(map(msgspec.json.decode, page.results), warnings)
-    return pinned.answer(form.media_type, b"[" + b",".join(page.results) + b"]", warnings)
+        return await pinned.answer_xml(map(msgspec.json.decode, page.results), warnings)
+    return await pinned.answer(form.media_type, b"[" + b",".join(page.results) + b"]", warnings)
+
+
+def _recall(
+    request: Request[Any, Any, Any], level: Level
+) -> tuple[Pinned, Query, ResultPage] | None:
+    """Return what is found in memory, which is tried for the series of a study only."""
+    if level is not Level.SERIES or "study" not in request.path_params:
+        return None
+    pinned = recall_pinned(request)
+    if pinned is None:
+        return None
+    query = _parse(request, level)
+    page = recall_page(pinned.services, pinned.view, query, pinned.root_url)
+    return None if page is None else (pinned, query, page)
+
+
+async def _find(request: Request[Any, Any, Any], level: Level) -> tuple[Pinned, Query, ResultPage]:
+    def search(connection: sa.Connection, pinned: Pinned) -> tuple[Query, ResultPage]:
+        query = _parse(request, level)
+        return query, write_page(connection, pinned.services, pinned.view, query, pinned.root_url)
+
+    pinned, (query, page) = await pin_and_read(request, search)
+    return pinned, query, page
+
+
+def _parse(request: Request[Any, Any, Any], level: Level) -> Query:
+    names = request.path_params
+    return parse_search(_read_parameters(request), level, names.get("study"), names.get("series"))
 
 
 def _read_parameters(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:

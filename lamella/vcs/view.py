@@ -78,6 +78,12 @@ def open_view(
     return View(owner, resolved, found.commit.tree, found.visible_id)
 
 
+def recall_view(repository: Repository, dataset: str, revision: str | None) -> View | None:
+    """Return what a revision resolves to, if that is known without a query."""
+    version = repository.archive.database.read_version()
+    return repository.views.find(dataset, revision, version)
+
+
 async def pin_view(repository: Repository, dataset: str, revision: str | None) -> View:
     """Resolve a revision of a dataset; without a query if nothing was committed since it was last.
 

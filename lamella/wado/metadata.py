@@ -44,7 +44,7 @@ async def answer_metadata(
         return await _answer_xml(pinned, selected)
     documents = await read_documents(pinned, selected)
     filled = [fill_holes(documents[one.key].dicom_json, pinned.url(*one.path)) for one in selected]
-    return pinned.answer(form.media_type, b"[" + b",".join(filled) + b"]")
+    return await pinned.answer(form.media_type, b"[" + b",".join(filled) + b"]")
 
 
 async def _select_series(
@@ -69,4 +69,4 @@ async def _answer_xml(pinned: Pinned, selected: Sequence[Selected]) -> Answer:
         msgspec.json.decode(fill_holes(documents[one.key].dicom_json, pinned.url(*one.path)))
         for one in selected
     )
-    return pinned.answer_xml(data_sets)
+    return await pinned.answer_xml(data_sets)

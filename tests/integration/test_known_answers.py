@@ -180,3 +180,48 @@ def test_damage_is_told_to_those_who_knew_the_answer(tmp_path: Path) -> None:
         answer = collection.get(FRAME, headers=AS_STORED)
         assert answer.status_code == 500
         assert "shorter than its locations say" in answer.json()["detail"]
+
+
+def list_series(answer: httpx.Response) -> list[tuple[int, str, int]]:
+    """Return number, UID and count of each series found."""
+    assert answer.status_code in (200, 204), answer.text
+    return [
+        (one["00200011"]["Value"][0], one["0020000E"]["Value"][0], one["00201209"]["Value"][0])
+        for one in answer.json()
+    ]
+
+
+def test_the_series_of_a_study_follow_its_commits(collection: Collection) -> None:
+    path = f"/studies/{STUDY}/series"
+
+    def find(search: str = "", revision: str = "main") -> list[tuple[int, str, int]]:
+        answers = [collection.get(f"{path}?{search}", revision) for _ in range(3)]
+        assert answers[0].content == answers[1].content == answers[2].content
+        return list_series(answers[2])
+
+    first = (1, SERIES, 1)
+    old = collection.head()
+    assert find() == [first]
+    second = f"{STUDY}.2"
+    collection.store_well(
+        make_instance(series=second, sop=f"{second}.1", SeriesNumber=2, Modality="MR"),
+        make_instance(sop=f"{SERIES}.2"),
+    )
+    grown = (1, SERIES, 2)
+    assert find() == [grown, (2, second, 1)]
+    assert find(revision=old) == find(revision="main~1") == [first]
+    assert find("limit=1") == [grown]
+    assert find("limit=1&offset=1") == find("offset=1") == [(2, second, 1)]
+    assert find("Modality=MR") == [(2, second, 1)]
+    assert find(f"SeriesInstanceUID={SERIES}") == [grown]
+    assert collection.get(f"{path}?limit=1").headers["warning"].startswith("299 ")
+    assert find("offset=2") == []
+    for _ in range(2):
+        (one, _) = collection.get(f"{path}?includefield=PatientName").json()
+        assert one["00100010"]["Value"] == [{"Alphabetic": "Test^Person"}]
+        assert one["00081190"]["Value"] == [f"{collection.root()}{path}/{SERIES}"]
+        (one,) = collection.get(path, old).json()
+        assert one["00081190"]["Value"] == [f"{collection.root(old)}{path}/{SERIES}"]
+        refused = collection.get(f"{path}?limit=many")
+        assert refused.status_code == 400
+        assert collection.get("/studies/1.9/series").json() == []
