@@ -52,6 +52,8 @@ def _build_parser() -> argparse.ArgumentParser:
     trickle.add_argument("--stores", type=int, default=2000, help="how many (2000)")
     trickle.add_argument("--rounds", type=int, default=3, help="alternating rounds (3)")
     trickle.set_defaults(command=_trickle)
+    far = commands.add_parser("s3", help="what reading from S3 costs, by client and distance")
+    far.set_defaults(command=_s3)
     commands.add_parser("list", help="list the cases").set_defaults(command=_list)
     return parser
 
@@ -128,6 +130,13 @@ def _trickle(parsed: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="lamella-bench-trickle") as folder:
         lines = measure_trickle(Path(folder), parsed.stores, parsed.rounds)
     print(f"report: {write_lines('trickle.md', lines)}")
+    return 0
+
+
+def _s3(_: argparse.Namespace) -> int:
+    from bench.s3 import measure_s3  # needs the extra
+
+    print(f"report: {write_lines('s3.md', measure_s3())}")
     return 0
 
 

@@ -18,6 +18,7 @@ from lamella.errors import InvalidRequest
 
 CONFIG_FILE = "lamella.toml"
 MOST = {"workers": 256, "dimse_processes": 64, "dimse_associations": 10_000}
+LEAST_CACHE_BYTES = 64 << 20
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(|[kKmMgGtT]i?)[bB]?")
@@ -63,6 +64,7 @@ class Settings:
     database_url: str = ""
     storage_url: str = ""
     s3_endpoint_url: str = ""
+    s3_cache: str = "4GiB"
     redis_url: str = ""
     workers: int = 1
     dimse_processes: int = 1
@@ -110,6 +112,15 @@ class Settings:
     def max_request_bytes(self) -> int | None:
         """How long the body of a store may be; None for no bound."""
         return parse_size(self.max_request, "LAMELLA_MAX_REQUEST")
+
+    @property
+    def s3_cache_bytes(self) -> int:
+        """How much of the packs in S3 is kept on the local disk, in bytes.
+
+        Raises:
+            InvalidRequest: It is neither `off` nor a size that holds some chunks of packs.
+        """
+        return _parse_cache(self.s3_cache)
 
     @property
     def max_instance_bytes(self) -> int | None:
@@ -224,6 +235,7 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     parse_address(settings.http, "LAMELLA_HTTP")
     parse_size(settings.max_request, "LAMELLA_MAX_REQUEST")
     parse_size(settings.max_instance, "LAMELLA_MAX_INSTANCE")
+    _parse_cache(settings.s3_cache)
     _parse_networks(settings.trusted_proxies)
     for origin in settings.allowed_origins - {"local", "*"}:
         if not _ORIGIN.fullmatch(origin):
@@ -266,6 +278,15 @@ def _lies_within(host: str, text: str) -> bool:
     except ValueError:
         return False
     return any(address in network for network in networks)
+
+
+def _parse_cache(text: str) -> int:
+    if text.strip().lower() == "off":
+        return 0
+    size_bytes = parse_size(text, "LAMELLA_S3_CACHE")
+    if size_bytes is None or size_bytes < LEAST_CACHE_BYTES:
+        raise InvalidRequest("LAMELLA_S3_CACHE must be off, or a size of 64MiB or more.")
+    return size_bytes
 
 
 def _parse_count(name: str, value: str) -> int:

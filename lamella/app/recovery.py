@@ -1,4 +1,4 @@
-"""Commits what a crash, or a sender that vanished, left staged."""
+"""Commits what a crash, or a sender that vanished, left staged; removes what it left half-done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from lamella.errors import LamellaError
+from lamella.archive.packs.store import PackStore
+from lamella.errors import LamellaError, OutOfResources
 from lamella.vcs.commits import commit_abandoned, list_abandoned
 from lamella.vcs.repository import Repository
 
@@ -23,6 +24,17 @@ async def commit_left_over(repository: Repository) -> int:
 async def commit_left_by(repository: Repository, place: str) -> int:
     """Commit the sessions that a process of this node left when it died."""
     return await _commit(repository, f"{repository.archive.node_id}/{place}")
+
+
+async def remove_left_packs(packs: PackStore) -> None:
+    """Remove what writers left half-done; a store that does not answer now is only logged."""
+    try:
+        count = await packs.remove_leftovers()
+    except OutOfResources as error:
+        logger.error("the pack store is out of reach: %s", error.detail)
+    else:
+        if count:
+            logger.warning("removed what writers left half-done", extra={"count": count})
 
 
 class Sweeper:

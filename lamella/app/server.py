@@ -20,7 +20,7 @@ from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
 from lamella.app.limits import raise_open_files
 from lamella.app.logs import set_up_logs
-from lamella.app.recovery import Sweeper, commit_left_over
+from lamella.app.recovery import Sweeper, commit_left_over, remove_left_packs
 from lamella.app.workers import Place, Workers
 from lamella.archive.installation import ServerLock, open_archive, prepare_folder
 from lamella.archive.spool import remove_leftovers
@@ -90,6 +90,7 @@ async def _serve(settings: Settings) -> None:
         remove_leftovers(archive.spool_folder)
         await archive.database.write(ensure_default)
         await commit_left_over(repository)
+        await remove_left_packs(archive.packs)
         await _run_doors(settings, services, listener, stop)
     finally:
         await services.decoders.close()

@@ -6,6 +6,7 @@ layout it has, and a lock that one server holds at a time.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import secrets
@@ -23,6 +24,7 @@ from lamella.settings import Settings
 
 FORMAT = "lamella-data 1\n"
 MOVED = "database-moved-to"
+CACHED_PACKS = "packs"
 
 
 class FolderLocked(LamellaError):
@@ -80,11 +82,44 @@ async def open_archive(settings: Settings, *, is_server: bool = False, place: st
         node_id = _read_node_id(folder) if is_server else f"command-{secrets.token_hex(8)}"
         if place:
             node_id = f"{node_id}/{place}"
-        packs = LocalPackStore(find_pack_folder(settings, folder))
-        spool_folder = packs.folder / "spool"
+        spool_folder = (find_pack_folder(settings, folder) or folder) / "spool"
         make_durable_folder(spool_folder)
+        packs = await open_packs(settings, folder)
     except OSError as error:
         raise OutOfResources(f"The data folder cannot be used: {error.strerror}.") from error
+    try:
+        database = await _open_migrated(settings, folder)
+    except BaseException:
+        await packs.close()
+        raise
+    cache_folder, limit = folder / "cache", settings.max_instance_bytes
+    return Archive(database, packs, spool_folder, cache_folder, node_id, limit)
+
+
+async def open_packs(settings: Settings, folder: Path) -> PackStore:
+    """Return the pack store that the settings name.
+
+    Args:
+        settings: They say where it is.
+        folder: The data folder, which holds a local store, or the cache of a remote one.
+
+    Raises:
+        InvalidRequest: The URL is of no kind that this version knows, or S3's extra or
+            credentials are missing.
+        OSError: A local store cannot be made.
+    """
+    pack_folder = find_pack_folder(settings, folder)
+    if pack_folder is not None:
+        return LocalPackStore(pack_folder)
+    try:
+        from lamella.archive.packs.s3.opening import open_s3_store
+    except ImportError as error:
+        raise InvalidRequest("S3 storage needs an extra: install lamella[s3].") from error
+    cache_folder = folder / "cache" / CACHED_PACKS
+    return await asyncio.to_thread(open_s3_store, settings, cache_folder)
+
+
+async def _open_migrated(settings: Settings, folder: Path) -> Database:
     if not settings.database_url:
         check_not_moved(folder)
     database = open_database(settings.database_url or f"sqlite:///{folder / 'lamella.db'}")
@@ -93,8 +128,7 @@ async def open_archive(settings: Settings, *, is_server: bool = False, place: st
     except BaseException:
         await database.close()
         raise
-    cache_folder, limit = folder / "cache", settings.max_instance_bytes
-    return Archive(database, packs, spool_folder, cache_folder, node_id, limit)
+    return database
 
 
 def prepare_folder(folder: Path) -> None:
@@ -161,8 +195,11 @@ def _is_foreign(path: Path) -> bool:
     return not path.name.startswith(".") and path.name != "lost+found"
 
 
-def find_pack_folder(settings: Settings, folder: Path) -> Path:
+def find_pack_folder(settings: Settings, folder: Path) -> Path | None:
     """Return where packs lie: in the data folder unless a storage URL says otherwise.
+
+    Returns:
+        A folder, or None where packs are in S3.
 
     Raises:
         InvalidRequest: The URL is of no kind that this version knows.
@@ -173,7 +210,7 @@ def find_pack_folder(settings: Settings, folder: Path) -> Path:
     if parts.scheme == "file" and parts.path:
         return Path(unquote(parts.path))
     if parts.scheme == "s3":
-        raise InvalidRequest("S3 storage is not in this version: use a file:/// storage URL.")
+        return None
     raise InvalidRequest("LAMELLA_STORAGE_URL must be file:///… or s3://….")
 
 

@@ -40,7 +40,6 @@ from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import OutOfResources, TooLarge
 
 DERIVED_FORMAT = 1
-PACK_BYTES = 64 << 20  # a longer unit makes several packs, so that gc can free parts of it
 
 
 _FIND_KNOWN = Statement(
@@ -238,7 +237,7 @@ class Intake:
         place = await self._settle()
         self.close()
         for name in self._adopted:
-            await self._archive.packs.delete(name)
+            await self._archive.packs.discard(name)
         if place is not None:
             await self._archive.packs.release(place)
 
@@ -283,7 +282,7 @@ class Intake:
             return await self._begin_spool()
         spool = self._spools[-1]
         await self._lease.begin()
-        if spool.size_bytes >= PACK_BYTES:
+        if spool.size_bytes >= self._archive.packs.pack_bytes:
             await run_in_thread(spool.seal)
             self._lease.end(lambda: None)
             return await self._begin_spool()

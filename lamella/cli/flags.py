@@ -14,7 +14,9 @@ Run = Callable[[argparse.Namespace, Settings], int]
 STORAGE_FLAGS = (
     ("data_dir", "FOLDER", "where the embedded default keeps everything (./lamella-data)"),
     ("database_url", "URL", "sqlite:///… or postgresql://… (SQLite in the data folder)"),
-    ("storage_url", "URL", "file:///… (a folder in the data folder)"),
+    ("storage_url", "URL", "file:///… or s3://BUCKET/PREFIX (a folder in the data folder)"),
+    ("s3_endpoint_url", "URL", "of an S3-compatible store (AWS)"),
+    ("s3_cache", "SIZE", "how much of S3's packs to keep in the data folder (4GiB)"),
     ("max_instance", "SIZE", "longest instance, such as 500MB (no bound)"),
     ("log_level", "LEVEL", "debug, info, warning or error (info)"),
 )
@@ -31,7 +33,6 @@ SERVER_FLAGS = (
     ("cors_origins", "ORIGINS", "whose pages may read answers: off, local, * or a list (local)"),
     ("max_request", "SIZE", "longest body of a store, such as 2GiB (no bound)"),
     ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
-    ("s3_endpoint_url", "URL", "of an S3-compatible store"),
     ("redis_url", "URL", "Redis for jobs"),
 )
 SETTINGS_FLAGS = (*(name for name, _, _ in (*STORAGE_FLAGS, *SERVER_FLAGS)), "insecure")

@@ -17,6 +17,7 @@ from lamella.upkeep.report import Kind
 from lamella.upkeep.resume import Bookmark
 
 PACKS_AT_ONCE = 2
+WINDOW_BYTES = 8 << 20
 
 
 async def examine_blobs(run: Examination, bookmark: Bookmark) -> None:
@@ -64,15 +65,57 @@ def _read_locations(connection: sa.Connection, pack_id: int) -> Sequence[Row]:
 
 
 def _find_damaged(packs: PackStore, rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if not _is_whole(packs, row)]
+    """Read blobs that lie in one pack, in its order; return those that are not what they were."""
+    if not rows:
+        return []
+    window = _Window(packs, rows[0].name, max(row.offset_bytes + row.length_bytes for row in rows))
+    return [row for row in rows if not _is_whole(window, row)]
 
 
-def _is_whole(packs: PackStore, row: Row) -> bool:
+def _is_whole(window: _Window, row: Row) -> bool:
     digest = hashlib.sha256()
     end = row.offset_bytes + row.length_bytes
     try:
         for start in range(row.offset_bytes, end, CHUNK_BYTES):
-            digest.update(packs.read_now(row.name, start, min(CHUNK_BYTES, end - start)))
+            digest.update(window.read(start, min(CHUNK_BYTES, end - start)))
     except IntegrityError:
         return False
     return digest.digest() == bytes(row.digest)
+
+
+class _Window:
+    """A part of a pack that was read at once: a store far away takes long to begin an answer.
+
+    Args:
+        packs: Where the pack is; what is kept of it elsewhere does not count.
+        name: Of the pack.
+        end_bytes: Where the last of its blobs ends.
+    """
+
+    def __init__(self, packs: PackStore, name: str, end_bytes: int) -> None:
+        self._packs = packs
+        self._name = name
+        self._end = end_bytes
+        self._start = 0
+        self._view = memoryview(b"")
+
+    def read(self, offset_bytes: int, length_bytes: int) -> memoryview:
+        """Return bytes of the pack.
+
+        Raises:
+            IntegrityError: They are not there.
+        """
+        start = offset_bytes - self._start
+        if not 0 <= start <= len(self._view) - length_bytes:
+            self._start, start = offset_bytes, 0
+            self._view = memoryview(self._read_ahead(offset_bytes, length_bytes))
+        return self._view[start : start + length_bytes]
+
+    def _read_ahead(self, offset_bytes: int, length_bytes: int) -> bytes:
+        ahead = min(WINDOW_BYTES, self._end - offset_bytes)
+        if ahead > length_bytes:
+            try:
+                return self._packs.read_stored(self._name, offset_bytes, ahead)
+            except IntegrityError:  # of these bytes, or only of those behind them
+                pass
+        return self._packs.read_stored(self._name, offset_bytes, length_bytes)

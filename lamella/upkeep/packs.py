@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from lamella.archive.packs.store import PackStore
 from lamella.archive.tables import pack
+from lamella.archive.threads import run_in_thread
 from lamella.errors import IntegrityError
 from lamella.upkeep.examination import Examination
 from lamella.upkeep.report import Kind
@@ -83,7 +84,8 @@ async def _examine_pack(
     run: Examination, pack_id: int, name: str, size_bytes: int, held_bytes: int | None
 ) -> None:
     try:
-        await run.archive.packs.read(name, max(size_bytes - PROBE_BYTES, 0), PROBE_BYTES)
+        last = max(size_bytes - PROBE_BYTES, 0)
+        await run_in_thread(run.archive.packs.read_stored, name, last, PROBE_BYTES)
     except IntegrityError:
         if held_bytes is not None:
             sentence = f"Pack {name} has {held_bytes} bytes instead of {size_bytes}."

@@ -170,7 +170,7 @@ async def test_fault_of_the_pack_store(house: House, fault: PackFault) -> None:
 async def test_fault_at_the_second_pack_of_a_request(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lamella.archive.instances.PACK_BYTES", 3 * SIDE * SIDE)
+    monkeypatch.setattr("lamella.archive.packs.store.PackStore.pack_bytes", 3 * SIDE * SIDE)
     files = make_files(1, N_INSTANCES)
     before = await house.head(), await house.count_rows(), house.list_files()
     house.packs.fault, house.packs.pass_first = PackFault.AFTER_SYNC, 2

@@ -1,8 +1,9 @@
 """What the servers of the tests stand on: SQLite and a folder, or what `LAMELLA_TEST_STACK` says.
 
 `LAMELLA_TEST_STACK=postgresql make test` runs the tests that come through the front door on
-PostgreSQL: each data folder has a database of its own on one server, which starts with the first
-test that needs it and stops with the process.
+PostgreSQL, `s3` with packs in SeaweedFS, `postgresql+s3` on both: each data folder has a database
+and a prefix of its own on one server each, which starts with the first test that needs it and
+stops with the process.
 """
 
 from __future__ import annotations
@@ -20,23 +21,30 @@ import sqlalchemy as sa
 
 from lamella.archive.database import open_database
 from tests.harness.postgresql import make_database, run_postgresql
+from tests.harness.s3_server import CREDENTIALS, run_s3_server
 
 EMBEDDED = "embedded"
 POSTGRESQL = "postgresql"
+S3 = "s3"
 
 
-def read_stack() -> str:
-    """Return what the tests are to run on."""
-    stack = os.environ.get("LAMELLA_TEST_STACK", EMBEDDED)
-    assert stack in (EMBEDDED, POSTGRESQL), f"no such stack: {stack}"
-    return stack
+def read_stack() -> frozenset[str]:
+    """Return what the tests are to run on besides the embedded default."""
+    stack = frozenset(os.environ.get("LAMELLA_TEST_STACK", EMBEDDED).split("+"))
+    assert stack <= {EMBEDDED, POSTGRESQL, S3}, f"no such stack: {stack}"
+    return stack - {EMBEDDED}
 
 
 def choose_stack(data_dir: Path) -> dict[str, str]:
     """Return the settings that put a data folder on the stack, by lower-case name."""
-    if read_stack() == EMBEDDED:
-        return {}
-    return {"database_url": _make_database_of(str(data_dir.absolute()))}
+    folder, stack, settings = str(data_dir.absolute()), read_stack(), {}
+    if POSTGRESQL in stack:
+        settings["database_url"] = _make_database_of(folder)
+    if S3 in stack:
+        url, bucket = _start_s3()
+        settings["s3_endpoint_url"] = url
+        settings["storage_url"] = f"s3://{bucket}/{sha256(folder.encode()).hexdigest()[:24]}"
+    return settings
 
 
 def run_statement(data_dir: Path, statement: str, **values: Any) -> list[Any]:
@@ -68,3 +76,13 @@ def _start_postgresql() -> str:
     url = resources.enter_context(run_postgresql())
     atexit.register(resources.close)
     return url
+
+
+@cache
+def _start_s3() -> tuple[str, str]:
+    """Return the endpoint of a server and a bucket; what is started from here may use them."""
+    resources = ExitStack()
+    server = resources.enter_context(run_s3_server())
+    atexit.register(resources.close)
+    os.environ.update(CREDENTIALS)
+    return server.url, server.make_bucket()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from pathlib import Path
 
 from lamella.archive.blocks import Block
+from lamella.archive.packs.descriptors import Descriptor, DescriptorCache
 from lamella.archive.packs.growing import GrowingPack, PackGrower
 from lamella.archive.packs.store import PackInfo, PackRange, PackStore
 from lamella.archive.threads import finish, run_in_thread
@@ -38,8 +37,7 @@ class LocalPackStore(PackStore):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._open: OrderedDict[str, _OpenFile] = OrderedDict()
-        self._lock = threading.Lock()
+        self._open = DescriptorCache(OPEN_FILES)
         self._grower = PackGrower(self._open_growing)
         make_durable_folder(folder)
 
@@ -99,10 +97,7 @@ class LocalPackStore(PackStore):
                 return False  # not in memory, or a file system that cannot tell
 
     async def delete(self, name: str) -> None:
-        with self._lock:
-            file = self._open.pop(name, None)
-        if file is not None:
-            file.release()
+        self._open.drop(lambda key: key == name)
         await asyncio.to_thread(self.path_of(name).unlink, True)
 
     async def list(self) -> AsyncIterator[PackInfo]:
@@ -121,10 +116,7 @@ class LocalPackStore(PackStore):
 
     async def close(self) -> None:
         await asyncio.to_thread(self._grower.close)
-        with self._lock:
-            files, self._open = self._open, OrderedDict()
-        for file in files.values():
-            file.release()
+        self._open.drop(lambda _key: True)
 
     def path_of(self, name: str) -> Path:
         """Return where a pack's file is (or would be)."""
@@ -155,49 +147,18 @@ class LocalPackStore(PackStore):
     def _make_growing(self, name: str) -> GrowingPack:
         return GrowingPack(name, self.path_of(name))
 
-    def _borrow(self, name: str) -> _OpenFile:
-        with self._lock:
-            file = self._open.get(name)
-            if file is not None:
-                self._open.move_to_end(name)
-                return file.retain()
-            try:
-                file = _OpenFile(os.open(self.path_of(name), os.O_RDONLY))
-            except FileNotFoundError as error:
-                raise IntegrityError(f"Pack {name} is missing.") from error
-            except OSError as error:
-                raise OutOfResources(f"Pack {name} cannot be opened: {error.strerror}.") from error
-            self._open[name] = file.retain()
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)[1].release()
+    def _borrow(self, name: str) -> Descriptor:
+        file = self._open.borrow(name)
+        if file is not None:
             return file
-
-
-class _OpenFile:
-    """A descriptor that closes when its last user and the cache have let go of it."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._users = 1
-        self._lock = threading.Lock()
-
-    def retain(self) -> _OpenFile:
-        with self._lock:
-            self._users += 1
-        return self
-
-    def release(self) -> None:
-        with self._lock:
-            self._users -= 1
-            last = self._users == 0
-        if last:
-            os.close(self.fd)
-
-    def __enter__(self) -> _OpenFile:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.release()
+        try:
+            file = Descriptor(os.open(self.path_of(name), os.O_RDONLY))
+        except FileNotFoundError as error:
+            raise IntegrityError(f"Pack {name} is missing.") from error
+        except OSError as error:
+            raise OutOfResources(f"Pack {name} cannot be opened: {error.strerror}.") from error
+        self._open.keep(name, file)
+        return file
 
 
 def make_durable_folder(folder: Path) -> None:

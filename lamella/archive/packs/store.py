@@ -42,7 +42,14 @@ def name_pack() -> str:
 
 
 class PackStore(ABC):
-    """Where packs live. All methods may be called from several tasks at once."""
+    """Where packs live. All methods may be called from several tasks at once.
+
+    Attributes:
+        pack_bytes: When a unit has brought so much, what follows goes into another pack, so that
+            gc can free parts of it.
+    """
+
+    pack_bytes: int = 64 << 20
 
     @abstractmethod
     async def adopt(self, name: str, spool: Path) -> None:
@@ -92,9 +99,21 @@ class PackStore(ABC):
             IntegrityError: The pack is missing or too short.
         """
 
+    def read_stored(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
+        """Like `read_now`, past whatever is kept of packs elsewhere: for those who check packs.
+
+        Raises:
+            IntegrityError: The pack is missing or too short.
+        """
+        return self.read_now(name, offset_bytes, length_bytes)
+
     @abstractmethod
     async def delete(self, name: str) -> None:
         """Remove a pack; one that is not there is no error."""
+
+    async def discard(self, name: str) -> None:
+        """Remove a pack that no row names and none will; a store out of reach may keep it."""
+        await self.delete(name)
 
     @abstractmethod
     def list(self) -> AsyncIterator[PackInfo]:
@@ -103,6 +122,14 @@ class PackStore(ABC):
     @abstractmethod
     async def check(self) -> None:
         """Raise OutOfResources unless the store would take a pack now."""
+
+    async def remove_leftovers(self) -> int:
+        """Remove what writers left that were cut off long ago; return how much that was.
+
+        Raises:
+            OutOfResources: The store does not answer.
+        """
+        return 0
 
     async def close(self) -> None:
         """Let go of what the store holds open; nothing, unless a backend says otherwise."""

@@ -21,6 +21,8 @@ from lamella.upkeep.doctor.result import CheckResult, fail_with
 from lamella.upkeep.doctor.server import check_server
 
 TIMEOUT_S = 2.5
+FAR_TIMEOUT_S = 30.0
+FAR = frozenset({"packs"})  # which may be in S3; that check has bounds of its own for each request
 
 Check = Callable[[Settings], Awaitable[Sequence[CheckResult]]]
 
@@ -43,13 +45,13 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 async def examine(settings: Settings) -> list[CheckResult]:
     """Run all checks; a check that breaks or is late is a failed one."""
     answers = await asyncio.gather(
-        *(asyncio.wait_for(check(settings), TIMEOUT_S) for _, check in CHECKS),
+        *(asyncio.wait_for(check(settings), _choose_timeout(name)) for name, check in CHECKS),
         return_exceptions=True,
     )
     results: list[CheckResult] = []
     for (name, _), answer in zip(CHECKS, answers, strict=True):
         if isinstance(answer, TimeoutError):
-            results.append(fail_with(name, f"No answer within {TIMEOUT_S:g} s."))
+            results.append(fail_with(name, f"No answer within {_choose_timeout(name):g} s."))
         elif isinstance(answer, Exception):
             reason = str(answer).strip() or type(answer).__name__
             results.append(fail_with(name, f"It cannot be checked: {reason}"))
@@ -58,3 +60,7 @@ async def examine(settings: Settings) -> list[CheckResult]:
         else:
             results += answer
     return results
+
+
+def _choose_timeout(name: str) -> float:
+    return FAR_TIMEOUT_S if name in FAR else TIMEOUT_S

@@ -12,6 +12,7 @@ NAME = "extras"
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("asyncpg",),
+    "s3": ("aioboto3", "obstore"),
     "clients": ("dicomweb_client",),
 }
 
@@ -22,6 +23,8 @@ async def check_extras(settings: Settings) -> Sequence[CheckResult]:
         name for name, modules in EXTRAS.items() if all(find_spec(module) for module in modules)
     ]
     needed = {"postgresql"} if settings.database_url.startswith("postgres") else set()
+    if settings.storage_url.startswith("s3:"):
+        needed.add("s3")
     missing = sorted(needed - set(installed))
     if missing:
         return [fail_with(NAME, f"These settings need an extra: install lamella[{missing[0]}].")]

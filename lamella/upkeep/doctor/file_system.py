@@ -28,7 +28,9 @@ WITHOUT_RIGHTS = frozenset({"vfat", "exfat", "msdos", "ntfs", "ntfs3"})
 async def check_file_system(settings: Settings) -> Sequence[CheckResult]:
     """Check what the data folder and the pack folder lie on."""
     folder = settings.data_dir.absolute()
-    folders = dict.fromkeys(map(find_existing, (folder, find_pack_folder(settings, folder))))
+    folders = dict.fromkeys(
+        map(find_existing, (folder, find_pack_folder(settings, folder) or folder))
+    )
     return [await asyncio.to_thread(_check_folder, one) for one in folders]
 
 

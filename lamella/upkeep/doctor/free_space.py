@@ -18,7 +18,7 @@ LITTLE_BYTES = 5 << 30
 async def check_free_space(settings: Settings) -> Sequence[CheckResult]:
     """Check the disks of the data folder and of the pack folder."""
     folder = settings.data_dir.absolute()
-    folders = map(find_existing, (folder, find_pack_folder(settings, folder)))
+    folders = map(find_existing, (folder, find_pack_folder(settings, folder) or folder))
     by_disk = {one.stat().st_dev: one for one in folders}
     results = []
     for one in by_disk.values():

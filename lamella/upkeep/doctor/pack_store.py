@@ -9,6 +9,7 @@ from lamella.archive.packs.local import LocalPackStore
 from lamella.errors import LamellaError
 from lamella.settings import Settings
 from lamella.upkeep.doctor.result import CheckResult, fail_with, pass_with
+from lamella.upkeep.doctor.s3_bucket import check_bucket
 
 NAME = "packs"
 
@@ -17,6 +18,8 @@ async def check_pack_store(settings: Settings) -> Sequence[CheckResult]:
     """Ask the store that the server would use."""
     try:
         folder = find_pack_folder(settings, settings.data_dir.absolute())
+        if folder is None:
+            return await check_bucket(settings)
         if not folder.exists():
             return [pass_with(NAME, f"{folder} will be made on the first start.")]
         store = LocalPackStore(folder)

@@ -1,0 +1,13 @@
+"""Packs as objects of an S3 bucket.
+
+    place         which bucket, under which prefix, at which endpoint
+    credentials   the usual AWS chain, for both clients
+    patience      how often, how long and with what pauses S3 is asked again
+    writer        whole packs in, by aioboto3: one PUT, or parts; deletes, listings, the bucket
+    ranges        ranges of packs out, by obstore, in the calling thread
+    chunk_cache   what was read, in files of the data folder that all its processes share
+    cached_reader ranges out of both, fetched in large pieces, each piece once
+    store         the `PackStore` that puts these together
+
+Two clients, for a reason with figures: see `docs/design/accepted/0007-s3-clients.md`.
+"""
