@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from lamella.archive.blobs import find_locations
 from lamella.archive.blocks import Lease
+from lamella.archive.coercions import Coercer, First, find_first, record_coercions
 from lamella.archive.database import read_clock_us
 from lamella.archive.facts import InstanceFacts, Segment, read_facts
 from lamella.archive.installation import Archive
@@ -79,10 +80,12 @@ class Received:
 
     Attributes:
         key: Identity of its bytes: SHA-256 over its segments' digests and lengths.
+        coerced: Keywords of the attributes that were changed on the way in.
     """
 
     facts: InstanceFacts
     key: bytes
+    coerced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,16 @@ def encode_segments(segments: Sequence[Segment]) -> bytes:
 
 
 class Intake:
-    """Takes the instances of one staging unit; not to be shared between tasks."""
+    """Takes the instances of one staging unit; not to be shared between tasks.
 
-    def __init__(self, archive: Archive) -> None:
+    Attributes:
+        coercer: Changes instances once they are there; None leaves them as they came.
+    """
+
+    def __init__(self, archive: Archive, coercer: Coercer | None = None) -> None:
+        self.coercer = coercer
         self._archive = archive
+        self._coerced: dict[bytes, First] = {}
         self._lease: Lease | None = None
         self._spools: list[Spool] = []  # the last has the block, the others are sealed
         self._placed: list[list[Placed]] = []  # of each spool
@@ -158,7 +167,8 @@ class Intake:
                     await run_in_thread(spool.write, rest)
                 lease.pause(len(chunk))
             await lease.begin()
-            received = await run_in_thread(self._finish, spool, check)
+            coerced = await self._coerce(spool, self.coercer) if self.coercer else ()
+            received = await run_in_thread(self._finish, spool, check, coerced)
         except BaseException:
             await lease.settle()
             spool.drop()
@@ -200,6 +210,8 @@ class Intake:
         ]
         insert_missing(connection, instance, rows)
         insert_missing(connection, derived, made)
+        if self._coerced:
+            record_coercions(connection, dataset_id, self._coerced)
 
     def record_places(self, connection: sa.Connection) -> None:
         """Note packs, how far they are filled, and where in them the new blobs lie.
@@ -298,7 +310,26 @@ class Intake:
         self._placed.append([])
         return spool, self._lease
 
-    def _finish(self, spool: Spool, check: Callable[[InstanceFacts], None] | None) -> Received:
+    async def _coerce(self, spool: Spool, coercer: Coercer) -> tuple[str, ...]:
+        """Change the instance under way as it should be; return which attributes changed."""
+        coercion = await run_in_thread(coercer.plan, spool.source())
+        if coercion is None:
+            return ()
+        digest = coercion.digest
+        first = self._coerced.get(digest)
+        if first is None:
+            read = self._archive.database.read
+            first = await read(lambda c: find_first(c, coercer, digest))
+        await run_in_thread(spool.rewrite, coercion.write(first))
+        self._coerced[digest] = first
+        return coercion.keywords
+
+    def _finish(
+        self,
+        spool: Spool,
+        check: Callable[[InstanceFacts], None] | None,
+        coerced: tuple[str, ...] = (),
+    ) -> Received:
         facts = read_facts(spool.source())
         if check is not None:
             check(facts)
@@ -308,7 +339,7 @@ class Intake:
         if key not in self._facts:
             self._documents[key] = compress_document(facts.dicom_json)  # not in the writers' line
             self._facts[key] = facts
-        return Received(facts, key)
+        return Received(facts, key, coerced)
 
     def _find_fresh(self) -> list[list[Placed]]:
         """Return what of each spool is not stored yet, nor in an earlier one."""

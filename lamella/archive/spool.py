@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,23 @@ class Spool:
             kept = os.pread(self._file, start - self._base, self._base)
             self._view[: len(kept)] = kept
         self._filled = start - self._base
+
+    def rewrite(self, pieces: Iterator[bytes]) -> None:
+        """Let other bytes take the place of the instance under way.
+
+        Args:
+            pieces: The bytes; what makes them may read the instance meanwhile.
+
+        Raises:
+            OutOfResources: The disk is full.
+        """
+        with tempfile.SpooledTemporaryFile(max_size=COPY_BYTES, dir=str(self._folder)) as copy:
+            with name_full_disk():
+                copy.writelines(pieces)
+            self.drop()
+            copy.seek(0)
+            while chunk := copy.read(COPY_BYTES):
+                self.write(chunk)
 
     def compact(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Keep only these (offset, length) ranges of a spool in memory, one after the other.

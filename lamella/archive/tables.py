@@ -44,6 +44,7 @@ dataset = sa.Table(
     sa.Column("duplicates", sa.Text, nullable=False),
     sa.Column("next_row_id", sa.BigInteger, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("coercion", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -76,4 +77,13 @@ derived = sa.Table(
     sa.Column("frames", sa.LargeBinary, nullable=True),
     sa.Column("dicom_json", sa.LargeBinary, nullable=False),
     sa.ForeignKeyConstraint(["dataset_id", "key"], ["instance.dataset_id", "instance.key"]),
+)
+
+coerced = sa.Table(
+    "coerced",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("digest", Digest, primary_key=True),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("sender", sa.Text, nullable=False),
 )

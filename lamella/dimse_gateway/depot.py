@@ -26,6 +26,7 @@ from lamella.errors import (
     RevisionNotFound,
     SopClassMismatch,
 )
+from lamella.vcs.coercion import PolicyCoercer, describe_coercion, make_coercer
 from lamella.vcs.commits import commit_session
 from lamella.vcs.judgement import Judgement, Verdict
 from lamella.vcs.refs import find_dataset
@@ -36,6 +37,7 @@ from lamella.vcs.staging import Session, stage_judged
 LOGGER = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
+COERCED = 0xB000
 DUPLICATE_SOP_INSTANCE = 0x0111
 PROCESSING_FAILURE = 0x0110
 COMMIT_INSTANCES = 2000
@@ -56,6 +58,7 @@ class Depot:
         self._target = target
         self._author = f"dimse:{calling_ae_title}"
         self._session: Session | None = None
+        self._draft: Session | None = None  # nothing is staged in it yet
         self._count = 0
         self._lock = asyncio.Lock()
 
@@ -67,6 +70,7 @@ class Depot:
     async def take(self, command: StoreCommand, delivery: Delivery) -> Answer:
         """Store one instance; success means that it survives a power cut."""
         try:
+            delivery.intake.coercer = await self._find_coercer(delivery)
             received = await delivery.receive()
             try:
                 _check_identity(command, received)
@@ -82,6 +86,8 @@ class Depot:
             return Answer(PROCESSING_FAILURE, "The instance could not be stored.")
         if judgement.verdict is Verdict.CONFLICT:
             return Answer(DUPLICATE_SOP_INSTANCE, judgement.reason)
+        if received.coerced:
+            return Answer(COERCED, describe_coercion(received.coerced))
         return Answer(SUCCESS)
 
     async def commit(self) -> None:
@@ -107,7 +113,7 @@ class Depot:
     async def _stage(self, delivery: Delivery, received: Received) -> Judgement:
         async with self._lock:
             try:
-                session = self._session or await self._open_session()
+                session = self._session or self._draft or await self._open_session()
             except BaseException:
                 delivery.intake.close()
                 raise
@@ -119,6 +125,16 @@ class Depot:
         if self._count and self._count % COMMIT_INSTANCES == 0:
             await self.try_commit()
         return judgement
+
+    async def _find_coercer(self, delivery: Delivery) -> PolicyCoercer | None:
+        """Return what changes instances on their way in; opens a session if there is none."""
+        try:
+            session = self._session or self._draft or await self._open_session()
+        except BaseException:
+            await delivery.abandon()
+            raise
+        self._draft = session
+        return make_coercer(session.dataset, self._author)
 
     async def _open_session(self) -> Session:
         target, author = self._target, self._author
@@ -140,7 +156,7 @@ class Depot:
         except RevisionNotFound as error:
             # Nothing can be done here: the sweep queues what was staged for a person.
             LOGGER.warning("What %s stored has no branch any more: %s", self._author, error.detail)
-        self._session, self._count = None, 0
+        self._session, self._draft, self._count = None, None, 0
 
 
 def _check_identity(command: StoreCommand, received: Received) -> None:

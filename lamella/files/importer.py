@@ -26,6 +26,7 @@ from lamella.files.discovery import Found, find_files
 from lamella.files.fates import find_fates, find_net_judgements
 from lamella.files.tally import FileOutcome, FileResult, Tally
 from lamella.files.units import Unit, next_unit, take_unit
+from lamella.vcs.coercion import describe_coercion, make_coercer
 from lamella.vcs.commits import Committed, commit_abandoned, commit_session, list_abandoned
 from lamella.vcs.judgement import Judgement, Verdict
 from lamella.vcs.refs import DatasetRow, find_dataset, read_head
@@ -44,8 +45,9 @@ _OUTCOMES = {
 }
 
 T = TypeVar("T")
-Waiting = FileResult | tuple[str, bytes]
-"""A file that is done with, or path and key of an instance that waits for its commit."""
+Waiting = FileResult | tuple[str, bytes, str]
+"""A file that is done with, or path and key of an instance that waits for its commit, and what
+is to be said of it if it is stored."""
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +113,9 @@ class Importer:
 
     async def _import_all(self, files: Iterator[Found], units: deque[asyncio.Task[Unit]]) -> None:
         archive = self._repository.archive
+        coercer = make_coercer(self._template.dataset, self._template.author)
         while batch := await run_in_thread(next_unit, files):
-            units.append(asyncio.create_task(take_unit(archive, batch, self._on_file)))
+            units.append(asyncio.create_task(take_unit(archive, batch, self._on_file, coercer)))
             if len(units) >= WORKERS:
                 await self._stage_first(units)
         while units:
@@ -134,7 +137,10 @@ class Importer:
                 await stage(self._repository, self._session, unit.intake, received)
                 self._staged += len(received)
         self._waiting += [
-            item if isinstance(item, FileResult) else (item[0], item[1].key) for item in unit.items
+            item
+            if isinstance(item, FileResult)
+            else (item[0], item[1].key, describe_coercion(item[1].coerced))
+            for item in unit.items
         ]
         if not self._staged:
             self._report({})
@@ -179,6 +185,8 @@ class Importer:
                 reason = judgement.reason
                 if judgement.verdict is Verdict.VERSION:
                     reason = "A new version of a known instance."
+                if judgement.verdict is not Verdict.CONFLICT:
+                    reason = " ".join(filter(None, (reason, item[2])))
                 result = FileResult(item[0], _OUTCOMES[judgement.verdict], reason)
             self.tally.count(result.outcome)
             self._on_result(result)

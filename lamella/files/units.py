@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from lamella.archive.coercions import Coercer
 from lamella.archive.installation import Archive
 from lamella.archive.instances import Intake, Received
 from lamella.errors import InstanceRefused, TooLarge
@@ -53,18 +54,24 @@ def next_unit(files: Iterator[Found]) -> list[Found]:
     return taken
 
 
-async def take_unit(archive: Archive, files: list[Found], on_file: Callable[[int], None]) -> Unit:
+async def take_unit(
+    archive: Archive,
+    files: list[Found],
+    on_file: Callable[[int], None],
+    coercer: Coercer | None = None,
+) -> Unit:
     """Read, parse and hash the files of a unit.
 
     Args:
         archive: Where the bytes are to stay.
         files: The unit's files.
         on_file: Called behind each file with its length in bytes.
+        coercer: Changes instances on their way in.
 
     Raises:
         OutOfResources: There is no room; nothing of the unit is kept.
     """
-    unit = Unit(Intake(archive))
+    unit = Unit(Intake(archive, coercer))
     try:
         for found in files:
             unit.items.append(await _take(unit.intake, found))

@@ -134,6 +134,14 @@ class Reencoder:
         self._replacements = dict(replacements or {})
         self._stops_at_pixels = stops_at_pixels
 
+    def tagged_pieces(self) -> Iterator[tuple[int, bytes | Span]]:
+        """Yield the pieces of the data set as it is, each with its top-level element's tag.
+
+        Raises:
+            IntegrityError: As `pieces`.
+        """
+        return self._data_set(self._source.size, _Level(self._guess_pixel_representation()), 0)
+
     def pieces(self) -> Iterator[bytes | Span]:
         """Yield what the re-encoded data set is made of, in order.
 
@@ -141,9 +149,8 @@ class Reencoder:
             BrokenInstance: The bytes are no data set of that encoding, or one that has no
                 native form (encapsulated pixels within a sequence).
         """
-        level = _Level(self._guess_pixel_representation())
         waiting = sorted(self._replacements)
-        for tag, piece in self._data_set(self._source.size, level, 0):
+        for tag, piece in self.tagged_pieces():
             while waiting and waiting[0] <= tag:
                 yield self._replacements[waiting.pop(0)]
             if tag not in self._replacements:

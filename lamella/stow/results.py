@@ -6,16 +6,17 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lamella.errors import InvalidInstance, LamellaError
+from lamella.vcs.coercion import describe_coercion
 from lamella.vcs.commits import Outcome
 from lamella.vcs.judgement import Verdict
 
 INSTANCE_CONFLICT = 0x0111
-ELEMENTS_DISCARDED = 0xB006
+COERCED, ELEMENTS_DISCARDED = 0xB000, 0xB006
 LONGEST_COMMENT = 64  # LO
 
 
@@ -34,24 +35,41 @@ class Failure:
     comment: str = ""
 
 
-@dataclass(slots=True)
-class StoreResult:
-    """The outcomes of one request.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An instance that was stored.
 
     Attributes:
-        stored: What was stored, each with its Warning Reason; 0 for none.
+        warning: Warning Reason; 0 for none.
+        comment: One sentence on it, without patient values.
     """
 
-    stored: list[tuple[Outcome, int]] = field(default_factory=list)
+    outcome: Outcome
+    warning: int
+    comment: str
+
+
+@dataclass(slots=True)
+class StoreResult:
+    """The outcomes of one request."""
+
+    stored: list[Stored] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
-    def add(self, outcome: Outcome, warning: int = 0) -> None:
-        """Sort in what the commit made of one instance."""
+    def add(self, outcome: Outcome, warning: int = 0, coerced: Sequence[str] = ()) -> None:
+        """Sort in what the commit made of one instance.
+
+        Args:
+            outcome: What it made.
+            warning: What to warn of if it was stored; 0 for nothing.
+            coerced: Attributes that were changed on the way in, which is worth a warning, too.
+        """
         if outcome.judgement.verdict is Verdict.CONFLICT:
             names, comment = (outcome.sop_class_uid, outcome.sop_uid), outcome.judgement.reason
             self.failures.append(Failure(*names, INSTANCE_CONFLICT, comment))
         else:
-            self.stored.append((outcome, warning))
+            comment = describe_coercion(coerced)
+            self.stored.append(Stored(outcome, COERCED if coerced else warning, comment))
 
     def refuse(self, error: LamellaError, sop_class_uid: str = "", sop_uid: str = "") -> None:
         """Note an instance that is not stored."""
@@ -65,7 +83,7 @@ class StoreResult:
     @property
     def status(self) -> int:
         """200 all stored, 202 some failed or with a warning, 409 none stored."""
-        if not self.failures and not any(warning for _, warning in self.stored):
+        if not self.failures and not any(one.warning for one in self.stored):
             return 200
         return 202 if self.stored else 409
 
@@ -74,20 +92,21 @@ class StoreResult:
         known = [failure for failure in self.failures if failure.sop_uid]
         other = [failure for failure in self.failures if not failure.sop_uid]
         result: dict[str, Any] = {}
-        studies = {outcome.study_uid for outcome, _ in self.stored}
+        studies = {one.outcome.study_uid for one in self.stored}
         if len(studies) == 1:
             result["00081190"] = _element("UR", locate("studies", *studies))
         if known:
             result["00081198"] = {"vr": "SQ", "Value": [_describe(item) for item in known]}
         if self.stored:
-            items = [_refer(outcome, warning, locate) for outcome, warning in self.stored]
+            items = [_refer(one, locate) for one in self.stored]
             result["00081199"] = {"vr": "SQ", "Value": items}
         if other:
             result["0008119A"] = {"vr": "SQ", "Value": [_explain(item) for item in other]}
         return result
 
 
-def _refer(outcome: Outcome, warning: int, locate: Callable[..., str]) -> dict[str, Any]:
+def _refer(stored: Stored, locate: Callable[..., str]) -> dict[str, Any]:
+    outcome = stored.outcome
     url = locate(
         "studies", outcome.study_uid, "series", outcome.series_uid, "instances", outcome.sop_uid
     )
@@ -96,8 +115,10 @@ def _refer(outcome: Outcome, warning: int, locate: Callable[..., str]) -> dict[s
         "00081155": _element("UI", outcome.sop_uid),
         "00081190": _element("UR", url),
     }
-    if warning:
-        item["00081196"] = _element("US", warning)
+    if stored.warning:
+        item["00081196"] = _element("US", stored.warning)
+    if stored.comment:
+        item["00000902"] = _element("LO", stored.comment[:LONGEST_COMMENT])
     return dict(sorted(item.items()))
 
 

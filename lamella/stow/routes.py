@@ -41,6 +41,7 @@ from lamella.stow.bulk_parts import BulkParts
 from lamella.stow.deletes import delete_instances
 from lamella.stow.results import StoreResult
 from lamella.stow.shelf import Shelf
+from lamella.vcs.coercion import make_coercer
 from lamella.vcs.commits import commit_intake
 from lamella.vcs.staging import Session
 
@@ -90,7 +91,8 @@ async def _store_body(pinned: Pinned, work: Session, result: StoreResult) -> str
     limit = pinned.services.settings.max_request_bytes
     content_type = parse_content_type(pinned.request.headers.get("content-type"))
     _check_headers(pinned.request, limit)
-    intake, shelf = Intake(archive), Shelf(archive.spool_folder)
+    intake = Intake(archive, make_coercer(work.dataset, work.author))
+    shelf = Shelf(archive.spool_folder)
     delivery = Delivery(
         intake,
         shelf,
@@ -115,8 +117,8 @@ async def _store_body(pinned: Pinned, work: Session, result: StoreResult) -> str
 async def _commit(pinned: Pinned, work: Session, delivery: Delivery) -> str:
     received = [item for item, _ in delivery.received]
     committed = await commit_intake(pinned.services.repository, work, delivery.intake, received)
-    for outcome, (_, warning) in zip(committed.outcomes, delivery.received, strict=True):
-        delivery.result.add(outcome, warning)
+    for outcome, (item, warning) in zip(committed.outcomes, delivery.received, strict=True):
+        delivery.result.add(outcome, warning, item.coerced)
     return committed.commit_id.hex()
 
 

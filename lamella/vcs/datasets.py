@@ -10,7 +10,7 @@ from pyroaring import BitMap
 from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import read_clock_us
 from lamella.archive.search import Visible
-from lamella.archive.tables import dataset, derived, instance
+from lamella.archive.tables import coerced, dataset, derived, instance
 from lamella.errors import AlreadyExists, Conflict
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.commits import COMMITTER
@@ -103,7 +103,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
     for table in (staged, conflict, resolution, place, ref, reflog, commit, visible_set, node):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
-    for table in (study_row, series_row, derived, instance):
+    for table in (study_row, series_row, derived, instance, coerced):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     connection.execute(sa.delete(dataset).where(dataset.c.id == owner.id))
 

@@ -42,6 +42,7 @@ _SELECT_DATASET = sa.select(
     dataset.c.duplicates,
     dataset.c.next_row_id,
     dataset.c.created_us,
+    dataset.c.coercion,
 )
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 _READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
@@ -80,7 +81,11 @@ _INSERT_MOVE = insert_into(reflog)
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A dataset: a versioned collection with rights of its own."""
+    """A dataset: a versioned collection with rights of its own.
+
+    Attributes:
+        coercion: Rules that change instances on their way in, as JSON; '' for none.
+    """
 
     id: int
     name: str
@@ -88,6 +93,7 @@ class DatasetRow:
     duplicates: str
     next_row_id: int
     created_us: int
+    coercion: str = ""
 
 
 @dataclass(frozen=True, slots=True)

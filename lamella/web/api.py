@@ -17,12 +17,13 @@ from lamella.archive.database import Database
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.services import services_of
 from lamella.dicomweb.stored_files import answer_stored
+from lamella.vcs.coercion_rules import Rule, describe_policy
 from lamella.vcs.commit_object import format_time
 from lamella.vcs.datasets import create_dataset
 from lamella.vcs.differences import describe_differences
 from lamella.vcs.history import load_commit
 from lamella.vcs.log import read_log
-from lamella.vcs.policies import set_duplicates
+from lamella.vcs.policies import set_coercion, set_duplicates
 from lamella.vcs.refs import (
     BRANCH,
     TAG,
@@ -56,9 +57,14 @@ class NewDataset(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class DatasetChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What a dataset shall be from now on."""
+    """What a dataset shall be from now on; what is left out stays.
 
-    duplicates: str
+    Attributes:
+        coercion: Rules that change instances on their way in; an empty list for none.
+    """
+
+    duplicates: str | None = None
+    coercion: tuple[Rule, ...] | None = None
 
 
 class NewRef(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,9 +98,18 @@ async def get_dataset(request: AnyRequest, dataset: str) -> Json:
 
 @patch("/datasets/{dataset:str}", name="change-dataset")
 async def patch_dataset(request: AnyRequest, dataset: str, data: DatasetChange) -> Json:
-    """Change what stores under known UIDs do in a dataset."""
-    row = await _database(request).write(lambda c: set_duplicates(c, dataset, data.duplicates))
-    return _describe_dataset(row)
+    """Change what a dataset does with what comes in."""
+
+    def write(connection: sa.Connection) -> DatasetRow:
+        row = find_dataset(connection, dataset)
+        if data.duplicates is not None:
+            row = set_duplicates(connection, dataset, data.duplicates)
+        if data.coercion is not None:
+            rules = msgspec.json.encode(data.coercion).decode()
+            row = set_coercion(connection, dataset, rules)
+        return row
+
+    return _describe_dataset(await _database(request).write(write))
 
 
 @route("/datasets/{dataset:str}/branches", http_method=READ, name="list-branches")
@@ -235,6 +250,7 @@ def _describe_dataset(row: DatasetRow) -> Json:
         "name": row.name,
         "default_branch": row.default_branch,
         "duplicates": row.duplicates,
+        "coercion": describe_policy(row.coercion),
         "created": format_time(row.created_us),
     }
 

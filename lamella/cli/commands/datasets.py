@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamella.cli.flags import Family, add_json_flag
@@ -34,9 +35,13 @@ def add_commands(family: Family) -> None:
     )
     add_json_flag(parser)
     add_json_flag(datasets.add_command("list", "list datasets", run_list))
-    parser = datasets.add_command("set", "change a dataset's policy", run_set)
+    parser = datasets.add_command("set", "change a dataset's policies", run_set)
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("policy", metavar="duplicates=version|replace|reject")
+    parser.add_argument(
+        "policy",
+        metavar="POLICY=VALUE",
+        help="duplicates=version|replace|reject, or coercion=RULES: JSON, @FILE, or nothing",
+    )
     add_json_flag(parser)
     parser = datasets.add_command("delete", "delete a dataset with all of its history", run_delete)
     parser.add_argument("name", metavar="NAME")
@@ -82,24 +87,35 @@ def run_list(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_set(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Change a dataset's policy."""
-    name, mark, value = arguments.policy.partition("=")
-    if name != "duplicates" or not mark:
-        raise UsageError(f"{arguments.policy!r} is no policy: write duplicates=VALUE.")
+    """Change one of a dataset's policies."""
+    policy, mark, value = arguments.policy.partition("=")
+    if policy not in ("duplicates", "coercion") or not mark:
+        raise UsageError(
+            f"{arguments.policy!r} is no policy: write duplicates=VALUE or coercion=RULES."
+        )
+    if policy == "coercion" and value.startswith("@"):
+        value = _read_rules(Path(value[1:]))
 
     async def work(repository: Repository) -> DatasetRow:
-        from lamella.vcs.policies import set_duplicates
+        from lamella.vcs.policies import set_coercion, set_duplicates
 
-        return await repository.archive.database.write(
-            lambda c: set_duplicates(c, arguments.name, value)
-        )
+        change = set_coercion if policy == "coercion" else set_duplicates
+        return await repository.archive.database.write(lambda c: change(c, arguments.name, value))
 
     changed = run_on_repository(settings, work)
     if arguments.json:
         print_json(describe_dataset(changed))
     else:
-        print_lines([f"Dataset {changed.name}: duplicates={changed.duplicates}."])
+        rules = changed.coercion or "none"
+        print_lines([f"Dataset {changed.name}: duplicates={changed.duplicates}, coercion={rules}"])
     return 0
+
+
+def _read_rules(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read.") from error
 
 
 def run_delete(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -115,13 +131,15 @@ def run_delete(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def describe_dataset(row: DatasetRow) -> dict[str, str]:
+def describe_dataset(row: DatasetRow) -> dict[str, object]:
     """Return a dataset as `--json` shows it."""
+    from lamella.vcs.coercion_rules import describe_policy
     from lamella.vcs.commit_object import format_time
 
     return {
         "name": row.name,
         "default_branch": row.default_branch,
         "duplicates": row.duplicates,
+        "coercion": describe_policy(row.coercion),
         "created": format_time(row.created_us),
     }
