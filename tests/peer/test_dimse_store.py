@@ -145,7 +145,7 @@ async def test_same_uid_with_other_pixels_is_a_conflict(door: Door) -> None:
     assert refused.Status == 0x0111
     assert "pixel" in refused.ErrorComment
     assert len(await door.read_commits()) == 1
-    assert [c["instance"] for c in await door.list_conflicts()] == [first.SOPInstanceUID]
+    assert [c.sop_uid for c in await door.list_conflicts()] == [first.SOPInstanceUID]
 
 
 async def test_changed_header_is_a_new_version(door: Door) -> None:
