@@ -16,7 +16,8 @@ from litestar.types import ASGIApp
 
 from lamella.archive.levels import Level
 from lamella.archive.query import Query
-from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
+from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON
+from lamella.dicomweb.negotiation import negotiate_json
 from lamella.dicomweb.pinned import Pinned, pin_and_read, recall_pinned
 from lamella.dicomweb.transactions import DATA_SETS, Transaction, declare
 from lamella.errors import InvalidRequest

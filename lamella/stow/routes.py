@@ -15,15 +15,7 @@ from litestar.types import ASGIApp
 
 from lamella.archive.instances import Intake
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import (
-    DICOM,
-    DICOM_JSON,
-    DICOM_XML,
-    JSON,
-    StoreAnswer,
-    negotiate_store,
-    parse_content_type,
-)
+from lamella.dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, JSON, parse_content_type
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
@@ -31,6 +23,7 @@ from lamella.dicomweb.multipart_writer import (
     part_header,
 )
 from lamella.dicomweb.native_model import write_native_model
+from lamella.dicomweb.negotiation import StoreAnswer, negotiate_store
 from lamella.dicomweb.pinned import Pinned, pin
 from lamella.dicomweb.transactions import Transaction, declare, related
 from lamella.dicomweb.writers import open_session

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Sequence
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import InstanceAnswer, MediaRange
+from lamella.dicomweb.media_types import MediaRange
+from lamella.dicomweb.negotiation import InstanceAnswer
 from lamella.dicomweb.pinned import Pinned
 from lamella.errors import NotAcceptable
 from lamella.vcs.selection import Selected

@@ -12,13 +12,14 @@ from lamella.archive.bulk_values import ValueLocation, find_value
 from lamella.archive.threads import run_in_thread
 from lamella.archive.values import swap_words
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import OCTET_STREAM, negotiate_bulk
+from lamella.dicomweb.media_types import OCTET_STREAM
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
     new_boundary,
     part_header,
 )
+from lamella.dicomweb.negotiation import negotiate_bulk
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.ranges import ByteRange, parse_range
 from lamella.errors import InvalidInstance, ResourceNotFound

@@ -21,19 +21,15 @@ from lamella.archive.bulk_values import ValueLocation, find_value
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import (
-    MULTIPART_RELATED,
-    OCTET_STREAM,
-    FramesAnswer,
-    negotiate_bulk,
-    negotiate_frames,
-)
+from lamella.dicomweb.frame_negotiation import FramesAnswer, negotiate_frames
+from lamella.dicomweb.media_types import MULTIPART_RELATED, OCTET_STREAM
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
     new_boundary,
     part_header,
 )
+from lamella.dicomweb.negotiation import negotiate_bulk
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.transactions import Transaction, declare, related
 from lamella.errors import NotAcceptable, ResourceNotFound

@@ -20,8 +20,8 @@ from lamella.archive.source import ByteSource
 from lamella.archive.threads import run_in_thread
 from lamella.archive.values import swap_words
 from lamella.dicomweb.answers import Answer
+from lamella.dicomweb.frame_negotiation import FramesAnswer, asks_for_encoding, negotiate_frames
 from lamella.dicomweb.known_answers import remember
-from lamella.dicomweb.media_types import FramesAnswer, asks_for_encoding, negotiate_frames
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,

@@ -20,13 +20,14 @@ from lamella.dicomweb.frame_types import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     UNWANTED_TRANSFER_SYNTAXES,
 )
-from lamella.dicomweb.media_types import DICOM, InstanceAnswer, negotiate_instances
+from lamella.dicomweb.media_types import DICOM
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
     new_boundary,
     part_header,
 )
+from lamella.dicomweb.negotiation import InstanceAnswer, negotiate_instances
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.stored_files import answer_stored
 from lamella.errors import NotAcceptable

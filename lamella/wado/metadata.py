@@ -12,7 +12,8 @@ import msgspec
 
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.bulk_uris import fill_holes
-from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON, negotiate_json
+from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON
+from lamella.dicomweb.negotiation import negotiate_json
 from lamella.dicomweb.pinned import Pinned
 from lamella.errors import NotAcceptable
 from lamella.vcs.repository import NotCached

@@ -20,13 +20,14 @@ import msgspec
 
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import MediaRange, negotiate_rendered
+from lamella.dicomweb.media_types import MediaRange
 from lamella.dicomweb.multipart_writer import (
     closing,
     multipart_content_type,
     new_boundary,
     part_header,
 )
+from lamella.dicomweb.negotiation import negotiate_rendered
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.renditions import AnswerKey, Remembered, name_rendition
 from lamella.errors import NotAcceptable, ResourceNotFound

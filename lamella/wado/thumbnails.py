@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import negotiate_rendered
+from lamella.dicomweb.negotiation import negotiate_rendered
 from lamella.dicomweb.pinned import Pinned
 from lamella.errors import NotAcceptable, ResourceNotFound
 from lamella.imaging.rendering.options import PICTURE_TYPES

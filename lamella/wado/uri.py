@@ -15,7 +15,8 @@ from litestar.types import ASGIApp
 
 from lamella.archive.values import is_uid
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import DICOM, MediaRange, negotiate_rendered, parse_accept
+from lamella.dicomweb.media_types import DICOM, MediaRange, parse_accept
+from lamella.dicomweb.negotiation import negotiate_rendered
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.transactions import Transaction, declare
 from lamella.errors import InvalidRequest, NotAcceptable, ResourceNotFound

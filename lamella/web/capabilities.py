@@ -20,7 +20,8 @@ from litestar.types import ASGIApp
 
 from lamella import __version__
 from lamella.dicomweb.answers import Answer
-from lamella.dicomweb.media_types import JSON, negotiate_json
+from lamella.dicomweb.media_types import JSON
+from lamella.dicomweb.negotiation import negotiate_json
 from lamella.dicomweb.pinned import pin
 from lamella.dicomweb.transactions import Transaction, transaction_of
 

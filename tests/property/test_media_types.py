@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamella.dicomweb.media_types import (
-    MediaType,
-    negotiate_bulk,
-    negotiate_frames,
-    negotiate_instances,
-    negotiate_json,
-    parse_accept,
-    parse_content_type,
-)
+from lamella.dicomweb.frame_negotiation import negotiate_frames
+from lamella.dicomweb.media_types import MediaType, parse_accept, parse_content_type
+from lamella.dicomweb.negotiation import negotiate_bulk, negotiate_instances, negotiate_json
 from lamella.errors import NotAcceptable, UnsupportedMediaType
 
 TOKEN = st.text("abcxyz0189+-.*", min_size=1, max_size=8)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from lamella.dicomweb.frame_negotiation import FramesAnswer, negotiate_frames
 from lamella.dicomweb.media_types import (
     DICOM_JSON,
     DICOM_XML,
     JSON,
     OCTET_STREAM,
-    BulkAnswer,
-    FramesAnswer,
-    negotiate_bulk,
-    negotiate_frames,
-    negotiate_instances,
-    negotiate_json,
     parse_accept,
     parse_content_type,
+)
+from lamella.dicomweb.negotiation import (
+    BulkAnswer,
+    negotiate_bulk,
+    negotiate_instances,
+    negotiate_json,
 )
 from lamella.errors import NotAcceptable, UnsupportedMediaType
 
