@@ -22,7 +22,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -84,6 +84,14 @@ class Database(ABC):
             OutOfResources: The database cannot be reached, is full, or stayed locked.
         """
 
+    async def rewrite(self, work: Work[T]) -> T:
+        """Run `work`, which changes whole tables, as `write` does; nobody else writes meanwhile.
+
+        Raises:
+            OutOfResources: As `write`.
+        """
+        return await self.write(work)
+
     @abstractmethod
     def read_version(self) -> int | None:
         """Return a number that changes with every commit, whichever process made it.
@@ -108,6 +116,7 @@ class SqliteDatabase(Database):
     works_in_threads = True
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._path = sa.engine.make_url(url).database or ""
         self._write_engine = _sqlite_engine(url, WRITER_CACHE_KIB)
         self._read_engine = _sqlite_engine(url, READER_CACHE_KIB)
@@ -130,11 +139,22 @@ class SqliteDatabase(Database):
             return _read_on(self._shared, work)
 
     async def write(self, work: Work[T], seal: Work[None] | None = None) -> T:
+        return await _finish(self._writer.submit(work, seal))
+
+    async def rewrite(self, work: Work[T]) -> T:
+        """Run `work` on a connection of its own, as `write` does otherwise.
+
+        What a statement would need to be undone is every page that it touches: of a table that
+        is dropped, all of it. Here that goes to a file in the system's folder for such files,
+        not to memory; SQLite decides where when a transaction begins.
+        """
+        engine = _sqlite_engine(self._url, WRITER_CACHE_KIB, temp_store="FILE")
+        writer = WriteQueue(engine, self._checkpointer.follow)
         try:
-            result: T = await asyncio.wrap_future(self._writer.submit(work, seal))
-        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-            raise _translate(error) from error
-        return result
+            return await _finish(writer.submit(work))
+        finally:
+            await asyncio.to_thread(writer.close)
+            engine.dispose()
 
     def read_version(self) -> int | None:
         try:
@@ -262,6 +282,13 @@ def _read_on(connection: sa.Connection, work: Work[T]) -> T:
         raise _translate(error) from error
 
 
+async def _finish(future: Future[T]) -> T:
+    try:
+        return await asyncio.wrap_future(future)
+    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+        raise _translate(error) from error
+
+
 def _translate(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exception:
     """Tell want of resources, which passes, from a wrong statement, which does not."""
     cause = error.orig if isinstance(error, sa.exc.OperationalError) else error
@@ -306,7 +333,7 @@ def _replace_in_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _sqlite_engine(url: str, cache_kib: int) -> sa.Engine:
+def _sqlite_engine(url: str, cache_kib: int, temp_store: str = "MEMORY") -> sa.Engine:
     engine = sa.create_engine(
         url,
         connect_args={
@@ -329,7 +356,7 @@ def _sqlite_engine(url: str, cache_kib: int) -> sa.Engine:
             "foreign_keys=ON",
             f"cache_size=-{cache_kib}",
             f"wal_autocheckpoint={LIMIT_FRAMES}",
-            "temp_store=MEMORY",
+            f"temp_store={temp_store}",
             "case_sensitive_like=ON",
         ):
             cursor.execute(f"PRAGMA {pragma}")

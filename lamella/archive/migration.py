@@ -30,7 +30,7 @@ async def migrate_to_head(database: Database) -> str:
     """
     head = find_head_revision()
     if await database.read(read_schema_revision) != head:
-        await database.write(upgrade_schema)
+        await database.rewrite(upgrade_schema)
     return head
 
 
