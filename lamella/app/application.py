@@ -12,6 +12,7 @@ from lamella.qido import routes as qido_routes
 from lamella.stow import routes as stow_routes
 from lamella.wado import routes as wado_routes
 from lamella.web import api, capabilities, first_page, health, openapi
+from lamella.web.hosts import Hosts
 from lamella.web.methods import Methods
 from lamella.web.origins import Origins
 from lamella.web.patience import STALL_S, Patience
@@ -53,6 +54,6 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         logging_config=None,
         request_max_body_size=1 << 20,
     )
-    doors: ASGIApp = Shortcut(Patience(Methods(app), stall_s), services)
+    doors: ASGIApp = Hosts(Shortcut(Patience(Methods(app), stall_s), services))
     origins = services.settings.allowed_origins
     return RequestWatch(Origins(doors, origins) if origins else doors)

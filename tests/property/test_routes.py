@@ -161,6 +161,17 @@ def test_what_was_found_before(
     assert reply.status in statuses
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("x:99999", 400), ("a b", 400), ("[::1", 400), ("x:y", 400), ("[::1]:8042", 200), ("x:", 200)],
+)
+def test_hosts(address: str, host: str, status: int) -> None:
+    found = check_answer(address, "GET", "/api/v1/datasets", {"Host": host}, None)
+    assert found.status == status
+    body = check_answer(address, "POST", "/api/v1/datasets", {"Host": host}, b"{")
+    assert body.status == 400
+
+
 @settings(
     max_examples=CASES_SHORT,
     derandomize=True,  # the long form looks for new cases

@@ -1,0 +1,139 @@
+"""JSON Schemas of what the API answers, for the OpenAPI document.
+
+Source:
+    JSON Schema 2020-12; PS3.18 Annex F (DICOM JSON Model); RFC 9457 (problem details).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_UID: Schema = {"type": "string", "pattern": "^[0-9.]{1,64}$"}
+_COMMIT_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"}
+_NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}
+_NULL: Schema = {"type": "null"}
+
+
+def list_of(name: str) -> Schema:
+    """Return the schema of an array of a named shape."""
+    return {"type": "array", "items": refer_to(name)}
+
+
+def refer_to(name: str) -> Schema:
+    """Return a reference to one of `SHAPES`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _record(required: Mapping[str, Schema], **more: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": {**required, **more},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+_INSTANCE = {"study": _UID, "series": _UID, "instance": _UID}
+_ATTRIBUTE: Schema = {
+    "type": "object",
+    "properties": {
+        "vr": {"type": "string", "pattern": "^[A-Z]{2}$"},
+        "Value": {"type": "array", "minItems": 1},
+        "InlineBinary": {"type": "string", "contentEncoding": "base64"},
+        "BulkDataURI": _TEXT,
+    },
+    "required": ["vr"],
+    "additionalProperties": False,
+}
+
+SHAPES: Mapping[str, Schema] = {
+    "Problem": _record({"title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
+    "Dataset": _record(
+        {"name": _NAME, "default_branch": _NAME, "duplicates": _TEXT, "created": _TIME}
+    ),
+    "Ref": _record({"name": _NAME, "commit": _COMMIT_ID, "created": _TIME}),
+    "Commit": _record(
+        {
+            "id": _COMMIT_ID,
+            "tree": _COMMIT_ID,
+            "parents": {"type": "array", "items": _COMMIT_ID},
+            "author": _TEXT,
+            "committer": _TEXT,
+            "time": _TIME,
+            "message": _TEXT,
+            "kind": _TEXT,
+            "provenance": {},
+        }
+    ),
+    "Diff": _record(
+        {
+            "from": _COMMIT_ID,
+            "to": _COMMIT_ID,
+            "added": {"type": "array", "items": _record(_INSTANCE)},
+            "removed": {"type": "array", "items": _record(_INSTANCE)},
+            "changed": {
+                "type": "array",
+                "items": _record(
+                    {
+                        **_INSTANCE,
+                        "attributes": {"type": "array", "items": _TEXT},
+                        "bulk": {"type": "boolean"},
+                    }
+                ),
+            },
+        }
+    ),
+    "Conflict": _record(
+        {
+            "id": {"type": "integer"},
+            "dataset": _NAME,
+            "branch": _NAME,
+            **_INSTANCE,
+            "reason": _TEXT,
+            "time": _TIME,
+        },
+        resolution=_TEXT,
+        author=_TEXT,
+        commit={"anyOf": [_COMMIT_ID, _NULL]},
+        resolved=_TIME,
+    ),
+    "Health": {"type": "object", "additionalProperties": _TEXT},
+    "Attributes": {
+        "type": "object",
+        "patternProperties": {"^[0-9A-F]{8}$": _ATTRIBUTE},
+        "additionalProperties": False,
+    },
+}
+"""Every shape by its name, as `components/schemas` has it; what they lack, they do not have."""
+
+ANSWERS: Mapping[str, Schema] = {
+    "list-datasets": list_of("Dataset"),
+    "create-dataset": refer_to("Dataset"),
+    "show-dataset": refer_to("Dataset"),
+    "change-dataset": refer_to("Dataset"),
+    "list-branches": list_of("Ref"),
+    "list-tags": list_of("Ref"),
+    "create-branch": refer_to("Ref"),
+    "create-tag": refer_to("Ref"),
+    "list-commits": list_of("Commit"),
+    "show-commit": refer_to("Commit"),
+    "diff": refer_to("Diff"),
+    "list-conflicts": list_of("Conflict"),
+    "show-conflict": refer_to("Conflict"),
+    "accept-conflict": refer_to("Conflict"),
+    "accept-conflict-as-version": refer_to("Conflict"),
+    "discard-conflict": refer_to("Conflict"),
+    "liveness": refer_to("Health"),
+    "readiness": refer_to("Health"),
+    "retrieve-metadata": list_of("Attributes"),
+    "search-studies": list_of("Attributes"),
+    "search-series": list_of("Attributes"),
+    "search-instances": list_of("Attributes"),
+    "store": refer_to("Attributes"),
+}
+"""What a route answers with as JSON, by the route's name."""
