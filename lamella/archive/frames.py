@@ -190,7 +190,8 @@ def _build_native(attributes: Attributes, value: BulkValue, n_frames: int) -> Fr
     whole_bytes = (frame_bits * n_frames + 7) // 8
     # two luminance samples share their colour differences: two samples a pixel, unless the length
     # shows that the writer did not mean it
-    shared = photometric in {"YBR_FULL_422", "YBR_PARTIAL_422"} and samples == 3
+    # any JSON value may stand there: a name's is an object, which no set looks for
+    shared = photometric in ("YBR_FULL_422", "YBR_PARTIAL_422") and samples == 3
     if shared and value.length_bytes not in {whole_bytes, whole_bytes + whole_bytes % 2}:
         frame_bits = pixels * 2 * bits
     words = value.word_bytes

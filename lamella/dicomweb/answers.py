@@ -41,11 +41,12 @@ class Answer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer; a HEAD request gets its headers only."""
-        await send(self._start())
         if scope.get("method") == "HEAD":
+            await send(self._start())
             await _close(self._body)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         elif isinstance(self._body, tuple):
+            await send(self._start())
             *others, last = self._body
             for piece in others:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -73,6 +74,9 @@ class Answer:
         # nobody should read 3 GB for nobody.
         gone = asyncio.ensure_future(_wait_until_gone(receive))
         try:
+            first = await anext(pieces, b"")  # what fails at once has a status of its own
+            await send(self._start())
+            await send({"type": "http.response.body", "body": first, "more_body": True})
             async for piece in pieces:
                 if gone.done():
                     return

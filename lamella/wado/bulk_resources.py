@@ -32,7 +32,7 @@ from lamella.dicomweb.multipart_writer import (
 from lamella.dicomweb.negotiation import negotiate_bulk
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.transactions import Transaction, declare, related
-from lamella.errors import NotAcceptable, ResourceNotFound
+from lamella.errors import BrokenInstance, NotAcceptable, ResourceNotFound
 from lamella.imaging.decoders import can_decode
 from lamella.vcs.selection import Selected
 from lamella.wado.bulk import read_value
@@ -151,7 +151,11 @@ async def _write_frames(
     form = _choose_form(pinned, reader.transfer_syntax_uid)
     base = pinned.url(*value.instance.path, "frames")
     for index in range(reader.table.n_frames):
-        data = await reader.read_as(index, form)
+        try:
+            data = await reader.read_as(index, form)
+        except BrokenInstance:
+            form = _as_stored(reader.transfer_syntax_uid)
+            data = await reader.read_as(index, form)
         url, is_start = f"{base}/{index + 1}", is_first and index == 0
         yield part_header(boundary, form.part_content_type, url, len(data), is_first=is_start)
         yield data
@@ -163,4 +167,8 @@ def _choose_form(pinned: Pinned, stored: str) -> FramesAnswer:
     try:
         return negotiate_frames(pinned.accept, stored, single_item=False, is_decodable=is_decodable)
     except NotAcceptable:
-        return FramesAnswer(True, OCTET_STREAM, stored, True)
+        return _as_stored(stored)
+
+
+def _as_stored(transfer_syntax_uid: str) -> FramesAnswer:
+    return FramesAnswer(True, OCTET_STREAM, transfer_syntax_uid, True)

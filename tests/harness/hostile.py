@@ -21,7 +21,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 ROOT = "1.2.826.0.1.3680043.2.1143.66"
 
 _PLACEHOLDER = f"{ROOT}.10000"
-_LONG_VRS = {b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV"}
+LONG_VRS = {b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OF", b"OD", b"OL", b"OV"}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
 
@@ -29,7 +29,7 @@ def element(tag: int, vr: bytes, value: bytes, length: int | None = None) -> byt
     """Return one element in Explicit VR Little Endian, with whatever length one likes."""
     length = len(value) if length is None else length
     head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr
-    if vr in _LONG_VRS:
+    if vr in LONG_VRS:
         return head + struct.pack("<HL", 0, length) + value
     return head + struct.pack("<H", length & 0xFFFF) + value
 
