@@ -17,7 +17,7 @@ from typing import Any
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from lamella.errors import SenderStalled
+from lamella.errors import InvalidRequest, SenderStalled
 
 STALL_S = 60.0
 LINGER_S = 5.0
@@ -71,6 +71,7 @@ class _Line:
 
         Raises:
             SenderStalled: None comes.
+            InvalidRequest: None will come, and the body is not whole.
         """
         if self._receive is None:
             return {"type": "http.disconnect"}
@@ -79,14 +80,16 @@ class _Line:
         if not coming.done():
             self._has_more = False  # as far as anybody waits for it
             raise SenderStalled(f"No more of the request's body came for {self._stall_s:g} s.")
-        message = coming.result()
+        message, was_whole = coming.result(), not self._has_more
         self._has_more = bool(message.get("more_body"))
+        if message["type"] == "http.disconnect" and not was_whole:
+            raise InvalidRequest("The request body ends before its time.")
         return message
 
     async def hear_out(self) -> None:
         """Read the rest of a body whose request has been answered, but not for long."""
         left_bytes = LINGER_BYTES
-        with suppress(TimeoutError, SenderStalled):
+        with suppress(TimeoutError, SenderStalled, InvalidRequest):
             async with asyncio.timeout(LINGER_S):
                 while self._has_more and left_bytes > 0:
                     left_bytes -= len((await self.receive()).get("body", b""))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lamella.errors import SenderStalled
+from lamella.errors import InvalidRequest, SenderStalled
 from lamella.web.patience import Patience
 
 SCOPE: Any = {"type": "http", "method": "POST"}
@@ -56,6 +56,22 @@ async def test_nothing_refers_to_a_sender_that_was_answered() -> None:
     gone = weakref.ref(sender)
     del sender
     assert gone() is None
+
+
+async def test_a_body_that_breaks_off_is_an_invalid_request() -> None:
+    piece = {"type": "http.request", "body": b"{", "more_body": True}
+    messages = [piece, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        with pytest.raises(InvalidRequest):
+            await receive()
+
+    await Patience(app, 1)(SCOPE, receive, Sender().send)
+    assert messages == []
 
 
 async def test_who_still_asks_is_told_that_it_is_over() -> None:
