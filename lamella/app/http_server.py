@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from typing import Any
 
 from granian._granian import SocketHolder
@@ -25,29 +26,67 @@ CONNECTIONS = 1024  # that one process serves at a time; more wait in the backlo
 SILENT_S = 60  # until a peer is asked whether it is still there
 PROBES = 4
 PROBE_S = 15
+_SPREADS = sys.platform == "linux"  # what other systems do with SO_REUSEPORT differs
 UNREAD_S = 60  # how long a peer may leave what was sent to it unread or unacknowledged
 
 
-def listen(address: Address) -> socket.socket:
+def listen(address: Address, *, is_shared: bool = False) -> socket.socket:
     """Bind and listen.
+
+    Args:
+        address: Port 0 is any free one.
+        is_shared: Whether other processes will bind beside it.
 
     Raises:
         OutOfResources: The address is taken or cannot be bound.
     """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit it; without it an answer in pieces waits 40 ms for an ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _bound_silence(listener)
+    listener = _open_socket(address)
     try:
         listener.bind((address.host, address.port))
+        if is_shared and _SPREADS:  # after binding, which another server's socket refuses
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise OutOfResources(f"HTTP cannot listen on {address}: {error.strerror}.") from error
-    listener.setblocking(False)
     return listener
+
+
+def bind_beside(listener: socket.socket) -> socket.socket:
+    """Return a socket for another process at the same door, which has to call its `listen`.
+
+    The system spreads connections over the sockets that listen. Of one that processes share, who
+    is awake takes all that wait: of two processes one was given all of 16 connections in every
+    second try.
+
+    Args:
+        listener: Listens, and is shared.
+
+    Raises:
+        OutOfResources: The address cannot be bound.
+    """
+    if not _SPREADS:
+        return listener.dup()
+    address = Address(*listener.getsockname()[:2])
+    beside = _open_socket(address)
+    try:
+        beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        beside.bind((address.host, address.port))
+    except OSError as error:
+        beside.close()
+        raise OutOfResources(f"HTTP cannot bind {address} again: {error.strerror}.") from error
+    return beside
+
+
+def _open_socket(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit it; without it an answer in pieces waits 40 ms for an ACK.
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _bound_silence(opened)
+    opened.setblocking(False)
+    return opened
 
 
 def _bound_silence(listener: socket.socket) -> None:

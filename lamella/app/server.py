@@ -82,7 +82,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    listener = listen(settings.http_address)
+    listener = listen(settings.http_address, is_shared=settings.workers > 1)
     archive = await open_archive(settings, is_server=True)
     repository = Repository(archive)
     services = Services(repository, settings)

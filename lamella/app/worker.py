@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from lamella.app.collector import relax_collector
-from lamella.app.http_server import HttpServer
+from lamella.app.http_server import BACKLOG, HttpServer
 from lamella.app.logs import set_up_logs
 from lamella.app.workers import READY
 from lamella.archive.installation import Archive, open_archive
@@ -42,6 +42,7 @@ async def _serve_http(
     from lamella.dicomweb.services import Services
 
     services = Services(Repository(archive), settings)
+    listener.listen(BACKLOG)  # not before now: connections would come, and wait
     http = HttpServer(build_application(services), listener)
     http.start()
     await _announce_until(stop)

@@ -1,6 +1,7 @@
 """More processes at the doors (`LAMELLA_WORKERS`, `LAMELLA_DIMSE_PROCESSES`), and their keeper.
 
-The server binds once; each worker inherits a door's listening socket and serves the same house.
+Each worker inherits a socket of a door and serves the same house: at the HTTP door one of its own
+beside the server's, at the DIMSE door the server's.
 A worker lives no longer than its server: it ends when the pipe on its standard input closes,
 which the kernel sees to even after `kill -9`. One that dies is replaced, and what it had
 acknowledged and not committed is committed at once.
@@ -12,13 +13,13 @@ import asyncio
 import dataclasses
 import json
 import logging
-import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lamella.app.http_server import bind_beside
 from lamella.app.recovery import commit_left_by
 from lamella.archive.spool import remove_leftovers
 from lamella.errors import LamellaError, OutOfResources
@@ -51,6 +52,14 @@ class Place:
         """What the worker is called in logs, and in the owner of its sessions."""
         return f"{self.door}-{self.number}"
 
+    def open_listener(self) -> socket.socket:
+        """Return a socket of the door for a process that is about to start.
+
+        Raises:
+            OutOfResources: It cannot be opened.
+        """
+        return bind_beside(self.listener) if self.door == "http" else self.listener.dup()
+
 
 class Workers:
     """The processes besides the server's own.
@@ -65,7 +74,7 @@ class Workers:
         self._settings = settings
         self._repository = repository
         self._stop_timeout_s = stop_timeout_s
-        self._listeners: dict[str, int] = {}
+        self._places: list[Place] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
@@ -75,11 +84,11 @@ class Workers:
         Raises:
             OutOfResources: One does not come up.
         """
-        for place in places:
-            # The owner of the socket may close or detach it; replacements are given this one.
-            self._listeners[place.name] = os.dup(place.listener.fileno())
+        # The owner of a socket may close or detach it; replacements are given another.
+        self._places = [replace(place, listener=place.listener.dup()) for place in places]
+        for place in self._places:
             await self._spawn(place)
-        for place in places:
+        for place in self._places:
             await _wait_until_ready(self._processes[place.name])
             self._keepers.append(asyncio.create_task(self._keep(place)))
 
@@ -88,8 +97,8 @@ class Workers:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for listener in self._listeners.values():
-            os.close(listener)
+        for place in self._places:
+            place.listener.close()
         await asyncio.gather(*(self._end(process) for process in self._processes.values()))
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
@@ -127,16 +136,17 @@ class Workers:
 
     async def _spawn(self, place: Place) -> None:
         fields = dataclasses.asdict(self._settings) | {"data_dir": str(self._settings.data_dir)}
-        listener = self._listeners[place.name]
-        command = ("-m", "lamella.app.worker", place.door, place.name, str(listener))
-        self._processes[place.name] = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *command,
-            json.dumps(fields),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=(listener,),
-        )
+        with place.open_listener() as listener:
+            number = listener.fileno()
+            command = ("-m", "lamella.app.worker", place.door, place.name, str(number))
+            self._processes[place.name] = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *command,
+                json.dumps(fields),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=(number,),
+            )
 
 
 async def _wait_until_ready(process: asyncio.subprocess.Process) -> None:

@@ -12,6 +12,9 @@ from time import monotonic, sleep
 import pytest
 import requests
 
+from lamella.app.http_server import bind_beside, listen
+from lamella.errors import OutOfResources
+from lamella.settings import Address
 from tests.harness.samples import make_instance
 from tests.harness.server import launch_server, list_children, serve
 
@@ -69,6 +72,33 @@ def test_many_connections_need_no_setting_of_the_system(tmp_path: Path) -> None:
         assert server.stop() == 0
     finally:
         server.close_streams()
+
+
+def test_connections_are_spread_over_the_processes(tmp_path: Path) -> None:
+    def count_files(pid: int) -> int:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+
+    with serve(tmp_path / "data", workers="2") as server, ExitStack() as opened:
+        pids = [server.process.pid, *list_children(server.process.pid)]
+        before = [count_files(pid) for pid in pids]
+        host, port = server.http.removeprefix("http://").split(":")
+        for _ in range(60):
+            connection = opened.enter_context(socket.create_connection((host, int(port)), 30))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(64).startswith(b"HTTP/1.1 200")
+        shares = [count_files(pid) - n for pid, n in zip(pids, before, strict=True)]
+        assert min(shares) >= 10  # fewer by chance: once in ten million runs
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_address_that_is_shared_is_taken_for_others(is_shared: bool) -> None:
+    with listen(Address("127.0.0.1", 0), is_shared=True) as listener:
+        address = Address(*listener.getsockname()[:2])
+        with pytest.raises(OutOfResources, match="Address already in use"):
+            listen(address, is_shared=is_shared)
+        with bind_beside(listener) as beside:
+            beside.listen()
+            assert beside.getsockname() == listener.getsockname()
 
 
 def test_a_dead_worker_is_replaced(tmp_path: Path) -> None:
