@@ -18,6 +18,7 @@ import uvloop
 
 from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
+from lamella.app.index_builder import IndexBuilder
 from lamella.app.limits import raise_open_files
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over, remove_left_packs
@@ -118,13 +119,15 @@ async def _run_doors(
         await gateway.start(dimse_listener)
     sweeper = Sweeper(services.repository)
     sweeper.start()
+    builder = IndexBuilder(services.repository)
+    builder.start()
     await _wait_until_answering(http_address.host, http_address.port)
     relax_collector()
     _announce(settings, http_address, dimse_address)
     await stop.wait()
     logger.info("stopping")
     await asyncio.gather(http.finish(STOP_TIMEOUT_S), gateway.stop(), workers.stop())
-    await sweeper.stop()
+    await asyncio.gather(sweeper.stop(), builder.stop())
 
 
 def _list_places(

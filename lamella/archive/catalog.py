@@ -17,13 +17,19 @@ the order of results made one text: of studies the newest first, of a study's se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
+from lamella.archive.attribute_index import (
+    NAMES,
+    AttributeIndex,
+    list_row_entries,
+    row_entry,
+    write_entries,
+)
 from lamella.archive.database import metadata
 from lamella.archive.levels import (
     COMPUTED,
@@ -39,11 +45,9 @@ from lamella.archive.matching import Attributes, read_values
 from lamella.archive.person_name import fold, split_groups
 from lamella.archive.statements import Statement, insert_into
 from lamella.archive.tables import BigId, Digest
+from lamella.archive.tables import Bytewise as Text
 from lamella.archive.temporal import bound_time, normalize_date
 from lamella.errors import InvalidInstance
-
-Text: Final = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-"""Text in byte order on both databases, which is Python's order too."""
 
 _COMPLEMENT: Final = str.maketrans("0123456789", "9876543210")
 UNKNOWN: Final = "~"
@@ -180,6 +184,7 @@ def intern_study(
     dataset_id: int,
     attributes: Mapping[str, Any],
     allocate: Callable[[], int],
+    indexes: Sequence[AttributeIndex] = (NAMES,),
 ) -> int:
     """Return the id of the dataset's row with these study attributes; make it if there is none.
 
@@ -187,6 +192,7 @@ def intern_study(
         conn: In a transaction that holds the dataset's lock, so that nobody makes the row too.
         attributes: What `study_attributes` returned.
         allocate: Gives the next row id of the dataset; called only for a new row.
+        indexes: In which a new row is entered.
 
     Raises:
         InvalidInstance: The attributes have no Study Instance UID.
@@ -197,6 +203,8 @@ def intern_study(
     if row_id is None:
         row_id = allocate()
         _INSERT_STUDY.run(conn, {"dataset_id": dataset_id, "row_id": row_id, **values})
+        entries = list_row_entries(dataset_id, row_id, attributes, indexes)
+        write_entries(conn, row_entry, entries)
     return int(row_id)
 
 
@@ -205,6 +213,7 @@ def intern_series(
     dataset_id: int,
     attributes: Mapping[str, Any],
     allocate: Callable[[], int],
+    indexes: Sequence[AttributeIndex] = (),
 ) -> int:
     """Return the id of the dataset's row with these series attributes; make it if there is none.
 
@@ -219,6 +228,8 @@ def intern_series(
     if row_id is None:
         row_id = allocate()
         _INSERT_SERIES.run(conn, {"dataset_id": dataset_id, "row_id": row_id, **values})
+        entries = list_row_entries(dataset_id, row_id, attributes, indexes)
+        write_entries(conn, row_entry, entries)
     return int(row_id)
 
 

@@ -37,6 +37,11 @@ def contains_part(column: str, pattern: str) -> Clause:
     return Clause(f"{column} LIKE ? ESCAPE '/'", (pattern,))
 
 
+def escape_like(text: str) -> str:
+    """Return text as a LIKE pattern that stands for itself; see `contains_part`."""
+    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+
+
 def is_one_of(column: str, values: Sequence[Any]) -> Clause:
     """Return an IN; the last value is repeated up to a power of two, so that few texts occur.
 

@@ -269,11 +269,11 @@ def _build_number_test(vr: str, text: str) -> ValueTest:
     def test(value: Any) -> bool:
         try:
             held = Decimal(str(value).strip())
-        except InvalidOperation:
-            return False  # a value that is no number equals none
-        if vr in ("FL", "FD"):
-            return isclose(held, wanted, rel_tol=FLOAT_TOLERANCE)
-        return held == wanted
+            if vr in ("FL", "FD"):
+                return isclose(held, wanted, rel_tol=FLOAT_TOLERANCE)
+            return held == wanted
+        except (InvalidOperation, ValueError):
+            return False  # a value that is no number equals none, nor does a signalling NaN
 
     return test
 

@@ -9,20 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from typing import Final, Literal
 
+from lamella.archive.attribute_index import NAMES, AttributeIndex
 from lamella.archive.catalog import order_date
 from lamella.archive.clauses import (
     TRUE,
     Clause,
     compare,
     contains_part,
+    escape_like,
     is_one_of,
     join_all,
     join_any,
 )
-from lamella.archive.levels import STUDY_INSTANCE_UID
-from lamella.archive.person_name import fold, normalize_group, split_words
+from lamella.archive.index_terms import narrow_terms
+from lamella.archive.levels import STUDY_INSTANCE_UID, Level
+from lamella.archive.matching import DATE_TIME_PAIRS
+from lamella.archive.person_name import fold, normalize_group
 from lamella.archive.query import (
     AllOf,
     AnyOf,
@@ -100,7 +105,8 @@ def pick_studies(query: Query) -> list[list[Clause]]:
     if not _is_selective(query):
         return []
     for key in query.keys:
-        if key.path == (PATIENT_NAME,) and isinstance(key.condition, (Single, Wildcard)):
+        named = key.path == (PATIENT_NAME,) and isinstance(key.condition, (Single, Wildcard))
+        if named and not query.fuzzy:
             rest = narrow_studies(replace(query, keys=tuple(k for k in query.keys if k != key)))
             names = _list_names("study_row.patient_name", key.condition, query.fuzzy)
             return [[*rest, name] for name in names] if names else [rest]
@@ -112,11 +118,45 @@ def pick_series(query: Query) -> list[list[Clause]]:
     return [narrow_series(query)] if _is_selective(query) else []
 
 
+def ask_indexes(
+    query: Query, level: Level, indexes: Iterable[AttributeIndex]
+) -> list[tuple[AttributeIndex, list[Clause]]]:
+    """Return what declared indexes of a level know of the query's keys.
+
+    Args:
+        query: What is searched for.
+        level: Whose rows or instances are searched.
+        indexes: Those that are ready.
+
+    Returns:
+        Indexes with clauses over the column `term` of their entries; whatever matches the query
+        has in each of them an entry that one of the clauses holds for.
+    """
+    found = []
+    for key, index in product(query.scope_keys(), indexes):
+        if (index.level, index.path, index.creators) != (level, key.path, key.creators):
+            continue
+        if _is_moved(query, key) or (index == NAMES and not query.fuzzy):
+            continue
+        clauses = narrow_terms(index.vr, key.condition, "term", fuzzy=query.fuzzy)
+        if clauses is not None:
+            found.append((index, clauses))
+    return found
+
+
+def _is_moved(query: Query, key: Key) -> bool:
+    """Whether a date or time is compared as another one, or together with its pair."""
+    tag, times = key.path[-1], DATE_TIME_PAIRS.values()
+    if query.offset_us is not None and (tag in DATE_TIME_PAIRS or tag in times):
+        return True
+    return query.combined and tag in times
+
+
 def _is_selective(query: Query) -> bool:
     return any(
         key.path[0] in INDEXED
         and len(key.path) == 1
-        and (key.vr == "PN" or _has_beginning(key.condition))
+        and (not query.fuzzy if key.vr == "PN" else _has_beginning(key.condition))
         for key in query.scope_keys()
     )
 
@@ -185,7 +225,7 @@ def _narrow_text(column: str, condition: Condition) -> Clause | None:
     if not isinstance(condition, Wildcard) or len(condition.pattern) > LONGEST_PATTERN:
         return None
     prefix = _WILDCARDS.split(condition.pattern)[0]
-    pattern = _escape(condition.pattern).replace("*", "%").replace("?", "_")
+    pattern = escape_like(condition.pattern).replace("*", "%").replace("?", "_")
     return join_all([_begins(column, prefix), contains_part(column, pattern)])
 
 
@@ -232,9 +272,9 @@ def _list_names(column: str, condition: Condition, fuzzy: bool) -> list[Clause]:
     pattern = _read_pattern(condition)
     if pattern is None:
         return []
-    has_other = compare("study_row.patient_name_other", ">", "")
     if fuzzy:
-        return [join_any([_contains(column, _longest("*".join(split_words(pattern)))), has_other])]
+        return []  # an index of words knows
+    has_other = compare("study_row.patient_name_other", ">", "")
     first, *others = [normalize_group(group) for group in pattern.split("=")]
     if not first:
         return []
@@ -252,7 +292,7 @@ def _narrow_name_part(condition: Condition, column: str, fuzzy: bool) -> Clause 
     if pattern is None:
         return None
     if fuzzy:
-        return _contains(column, _longest("*".join(split_words(pattern))))
+        return None  # what only sounds alike has no part in common
     groups = [_longest_part(normalize_group(group)) for group in pattern.split("=")]
     return _contains(column, max(groups, key=len))
 
@@ -278,8 +318,4 @@ def _begins(column: str, prefix: str) -> Clause:
 
 
 def _contains(column: str, part: str) -> Clause:
-    return contains_part(column, f"%{_escape(part)}%") if part else TRUE
-
-
-def _escape(text: str) -> str:
-    return text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    return contains_part(column, f"%{escape_like(part)}%") if part else TRUE

@@ -7,8 +7,9 @@ matching disregards case, trailing empty components and spaces around components
 - A group matches when its whole text fits the pattern, or when each component that the key
   gives fits the component of that place: `doe` and `doe^j*` find `Doe^John`. So a wildcard may
   stand for several components (`*john*`), and need not.
-- Fuzzy: each word of the key is the beginning of some word of the name, in any order, accents
-  disregarded: `joao silva` finds `Silva^João`. What matches literally matches fuzzily as well.
+- Fuzzy: each word of the key is the beginning of some word of the name or sounds like one, in any
+  order, accents disregarded: `joao silva` finds `Silva^João`, `maier` finds `Meyer`. Hiragana and
+  katakana are the same. What matches literally matches fuzzily as well.
 
 Source:
     PS3.4 §C.2.2.2.1 (Person Name VR Value Matching leaves these choices to the implementation);
@@ -22,8 +23,11 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from lamella.archive.phonetics import list_sounds
+
 GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _WORDS: Final = re.compile(r"[^\w*?]+")
+_KATAKANA: Final = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 
 PersonNameTest = Callable[[Any], bool]
 
@@ -79,8 +83,12 @@ def build_name_test(pattern: str, fuzzy: bool) -> PersonNameTest:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a name or key in search form; wildcards stay part of a word."""
-    return [word for word in _WORDS.split(fold(text)) if word.strip("*")]
+    """Return the words of a name or key in search form, kana as katakana.
+
+    Wildcards stay part of a word.
+    """
+    folded = fold(text).translate(_KATAKANA)
+    return [word for word in _WORDS.split(folded) if word.strip("*")]
 
 
 def _build_literal_test(pattern: str) -> PersonNameTest:
@@ -94,17 +102,18 @@ def _build_literal_test(pattern: str) -> PersonNameTest:
 
 
 def _build_fuzzy_test(pattern: str, literal: PersonNameTest) -> PersonNameTest:
-    wanted = [word if word.endswith("*") else word + "*" for word in split_words(pattern)]
+    wanted = [_build_word_test(word) for word in split_words(pattern)]
 
     def test(value: Any) -> bool:
         held = [word for group in split_groups(value) for word in split_words(group)]
-        return literal(value) or bool(wanted and held and all(_is_among(w, held) for w in wanted))
+        return literal(value) or bool(wanted and held and all(any(map(w, held)) for w in wanted))
 
     return test
 
 
-def _is_among(pattern: str, words: list[str]) -> bool:
-    return any(matches_wildcard(pattern, word) for word in words)
+def _build_word_test(wanted: str) -> Callable[[str], bool]:
+    pattern, sounds = wanted.rstrip("*") + "*", list_sounds(wanted)
+    return lambda word: matches_wildcard(pattern, word) or not sounds.isdisjoint(list_sounds(word))
 
 
 def _matches_group(pattern: str, group: str) -> bool:

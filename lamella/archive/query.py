@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
@@ -374,7 +375,7 @@ def _parse_one(attribute: Attribute, text: str) -> Condition:
     if vr in RANGE_VRS:
         return _parse_temporal(attribute, text)
     if vr in NUMERIC_VRS:
-        if not _NUMBER.fullmatch(text):
+        if not _is_number(text):
             raise InvalidRequest(f"{attribute.name} is not a valid number.")
         return Single(text)
     if vr == "AT":
@@ -384,6 +385,16 @@ def _parse_one(attribute: Attribute, text: str) -> Condition:
     if vr in WILDCARD_VRS and ("*" in text or "?" in text):
         return Wildcard(text)
     return Single(text)
+
+
+def _is_number(text: str) -> bool:
+    if not _NUMBER.fullmatch(text):
+        return False
+    try:
+        Decimal(text)
+    except InvalidOperation:
+        return False  # its exponent is beyond all bounds
+    return True
 
 
 def _parse_temporal(attribute: Attribute, text: str) -> Condition:

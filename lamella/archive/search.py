@@ -14,7 +14,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from lamella.archive.attribute_index import NAMES, AttributeIndex
 from lamella.archive.catalog import read_text
 from lamella.archive.catalog_rows import IDS_PER_STATEMENT, CatalogRows, Row, RowCache
 from lamella.archive.clauses import Clause, compare, is_one_of, join_all
@@ -34,7 +35,13 @@ from lamella.archive.levels import (
     level_of,
 )
 from lamella.archive.matching import match_query
-from lamella.archive.narrowing import narrow_series, narrow_studies, pick_series, pick_studies
+from lamella.archive.narrowing import (
+    ask_indexes,
+    narrow_series,
+    narrow_studies,
+    pick_series,
+    pick_studies,
+)
 from lamella.archive.query import Key, Query, UidList
 from lamella.archive.statements import fetch_text
 
@@ -42,6 +49,10 @@ __all__ = ["Page", "Row", "Visible", "search_instances", "search_patients", "sea
            "search_studies", "take_page", "walk_series"]  # fmt: skip
 
 T = TypeVar("T")
+
+SeriesKey = tuple[str, str]
+Candidate = tuple[str, str, str]
+"""(Study, Series, SOP) Instance UID."""
 
 Place = tuple[Any, ...]
 """Where a row stands in an order: the values of its columns."""
@@ -54,6 +65,13 @@ LARGEST_BATCH: Final = 2400
 MOST_PICKED: Final = 2000
 """Rows that are read out of order, and sorted here, where a key has an index of its own: given an
 order and a limit, SQLite scans in that order and tests 1e6 rows for the one patient."""
+
+MOST_ENTRIES: Final = 20_000
+"""Entries of an index that narrow a search. Where there are more, the first page of results is
+found in the order of results, too, and a list of them all would cost more."""
+
+STUDIES_AT_ONCE: Final = 100
+"""Studies whose series are looked for at once, where an index has named them."""
 
 SCAN_ALLOWANCE: Final = 1000
 """Rows that a scan may read in vain before it counts as a scan of what the view does not show."""
@@ -81,9 +99,10 @@ def search_studies(
     query: Query,
     visible: Visible,
     cache: RowCache | None = None,
+    indexes: Sequence[AttributeIndex] = (NAMES,),
 ) -> Page:
     """Return the studies that match, the newest first, then by UID."""
-    catalog = _Catalog(conn, dataset_id, visible, cache)
+    catalog = _Catalog(conn, dataset_id, visible, cache, indexes)
     if not query.keys:
         wanted, has_more = take_page(_walk_studies(catalog, query), query)
         return Page(tuple(catalog.rows.read_studies(wanted)), has_more)
@@ -97,12 +116,13 @@ def search_patients(
     query: Query,
     visible: Visible,
     cache: RowCache | None = None,
+    indexes: Sequence[AttributeIndex] = (NAMES,),
 ) -> Page:
     """Return one row for each patient (Patient ID with issuer) that has a matching study.
 
     The row is that of the patient's newest study.
     """
-    catalog = _Catalog(conn, dataset_id, visible, cache)
+    catalog = _Catalog(conn, dataset_id, visible, cache, indexes)
     rows, has_more = take_page(_first_of_patients(_match_studies(catalog, query)), query)
     return Page(tuple(rows), has_more)
 
@@ -113,12 +133,13 @@ def search_series(
     query: Query,
     visible: Visible,
     cache: RowCache | None = None,
+    indexes: Sequence[AttributeIndex] = (NAMES,),
 ) -> Page:
     """Return the series that match, by study UID, then series number, then series UID.
 
     Attributes of the study can be matched and are part of the result.
     """
-    catalog = _Catalog(conn, dataset_id, visible, cache)
+    catalog = _Catalog(conn, dataset_id, visible, cache, indexes)
     rows, has_more = take_page(_match_series(catalog, query), query)
     return Page(tuple(rows), has_more)
 
@@ -129,9 +150,51 @@ def walk_series(
     query: Query,
     visible: Visible,
     cache: RowCache | None = None,
+    indexes: Sequence[AttributeIndex] = (NAMES,),
+    among: Set[SeriesKey] | None = None,
 ) -> Iterator[Row]:
-    """Yield the series that match, in the order of `search_series`, as they are found."""
-    return _match_series(_Catalog(conn, dataset_id, visible, cache), query)
+    """Yield the series that match, in the order of `search_series`, as they are found.
+
+    Args:
+        conn: In a transaction.
+        dataset_id: Of the dataset.
+        query: What is searched for.
+        visible: Rows that the view shows.
+        cache: Of rows.
+        indexes: Those that are ready.
+        among: (Study, Series Instance UID) of the only series to look at; None for all.
+    """
+    catalog = _Catalog(conn, dataset_id, visible, cache, indexes)
+    return _match_series(catalog, query, among)
+
+
+def find_candidates(
+    conn: sa.Connection, dataset_id: int, query: Query, indexes: Sequence[AttributeIndex]
+) -> list[Candidate] | None:
+    """Return what instances can match a query, at whatever commit.
+
+    Returns:
+        None if no index knows, or if there are so many that a page is full before long anyway.
+    """
+    asked = ask_indexes(query, Level.INSTANCE, indexes)
+    if not asked:
+        return None
+    keys: set[bytes] | None = None
+    for index, clauses in asked:
+        found = _read_entries(conn, dataset_id, "key", index, clauses)
+        if found is not None:
+            keys = found if keys is None else keys & found
+    return None if keys is None else _name_instances(conn, dataset_id, sorted(keys))
+
+
+def _name_instances(conn: sa.Connection, dataset_id: int, keys: Sequence[bytes]) -> list[Candidate]:
+    found: list[Candidate] = []
+    for start in range(0, len(keys), IDS_PER_STATEMENT):
+        chunk = keys[start : start + IDS_PER_STATEMENT]
+        where = join_all([compare("dataset_id", "=", dataset_id), is_one_of("key", chunk)])
+        text = f"SELECT study_uid, series_uid, sop_uid FROM instance WHERE {where.text}"
+        found += [(row[0], row[1], row[2]) for row in fetch_text(conn, text, where.values)]
+    return found
 
 
 def search_instances(
@@ -193,9 +256,15 @@ class _Catalog:
     """The catalog of one dataset as one view sees it, within a transaction."""
 
     def __init__(
-        self, conn: sa.Connection, dataset_id: int, visible: Visible, cache: RowCache | None
+        self,
+        conn: sa.Connection,
+        dataset_id: int,
+        visible: Visible,
+        cache: RowCache | None,
+        indexes: Sequence[AttributeIndex],
     ) -> None:
         self.visible = visible
+        self._indexes = indexes
         self.rows = CatalogRows(conn, dataset_id, cache)
         self._conn = conn
         self._dataset_id = dataset_id
@@ -208,6 +277,39 @@ class _Catalog:
         found = fetch_text(self._conn, text, (*condition.values, *ending.values))
         return [tuple(place) for place in found]
 
+    def find_ids(self, level: Level, query: Query) -> BitMap | None:
+        """Return the rows of a level that can match, as far as its indexes know.
+
+        Returns:
+            None if no index knows, or if there are so many that a page is full before long anyway.
+        """
+        found: BitMap | None = None
+        for index, clauses in ask_indexes(query, level, self._indexes):
+            ids = _read_entries(self._conn, self._dataset_id, "row_id", index, clauses)
+            if ids is not None:
+                found = BitMap(ids) if found is None else found & BitMap(ids)
+        return found
+
+
+def _read_entries(
+    conn: sa.Connection,
+    dataset_id: int,
+    target: str,
+    index: AttributeIndex,
+    alternatives: Iterable[Clause],
+) -> set[Any] | None:
+    """Return what an index has under some terms; None if that is much."""
+    found: set[Any] = set()
+    own = [compare("dataset_id", "=", dataset_id), compare("index_id", "=", index.id)]
+    for clause in alternatives:
+        condition = join_all([*own, clause])
+        text = f"SELECT {target} FROM {index.table.name} WHERE {condition.text} LIMIT ?"
+        rows = fetch_text(conn, text, (*condition.values, MOST_ENTRIES + 1))
+        if len(rows) > MOST_ENTRIES:
+            return None
+        found.update(row[0] for row in rows)
+    return found
+
 
 def _match_studies(catalog: _Catalog, query: Query) -> Iterator[Row]:
     match = match_query(query)
@@ -218,17 +320,25 @@ def _match_studies(catalog: _Catalog, query: Query) -> Iterator[Row]:
 
 
 def _walk_studies(catalog: _Catalog, query: Query) -> Iterator[int]:
-    where = narrow_studies(query)
-    return _walk_ids(catalog, _STUDIES, where, catalog.visible.studies, pick_studies(query))
+    where, visible = narrow_studies(query), catalog.visible.studies
+    known = catalog.find_ids(Level.STUDY, query)
+    if known is not None:
+        return _read_places(catalog, _STUDIES, where, None, visible & known)
+    return _walk_ids(catalog, _STUDIES, where, visible, pick_studies(query))
 
 
-def _match_series(catalog: _Catalog, query: Query) -> Iterator[Row]:
+def _match_series(
+    catalog: _Catalog, query: Query, among: Set[SeriesKey] | None = None
+) -> Iterator[Row]:
     match = match_query(query)
-    for ids in _batch(_walk_series(catalog, query), query):
+    walk = _walk_series(catalog, query) if among is None else _walk_named(catalog, query, among)
+    for ids in _batch(walk, query):
         rows = list(catalog.rows.read_series(ids))
         uids = {row.study_uid for row in rows}
         studies = catalog.rows.read_studies_of(uids, catalog.visible.studies)
         for row in rows:
+            if among is not None and (row.study_uid, row.series_uid) not in among:
+                continue
             whole = row.within(studies.get(row.study_uid))
             if not query.keys or match(whole.attributes):
                 yield whole
@@ -236,6 +346,10 @@ def _match_series(catalog: _Catalog, query: Query) -> Iterator[Row]:
 
 def _walk_series(catalog: _Catalog, query: Query) -> Iterator[int]:
     where, visible = narrow_series(query), catalog.visible.series
+    known = catalog.find_ids(Level.SERIES, query)
+    if known is not None:
+        yield from _read_places(catalog, _SERIES, where, None, visible & known)
+        return
     if not any(map(_needs_study, query.scope_keys())):
         yield from _walk_ids(catalog, _SERIES, where, visible, pick_series(query))
         return
@@ -245,6 +359,20 @@ def _walk_series(catalog: _Catalog, query: Query) -> Iterator[int]:
         chunk = is_one_of("series_row.study_uid", uids[start : start + IDS_PER_STATEMENT])
         there = [*where, chunk]
         yield from _walk_ids(catalog, _SERIES, there, visible, [there])
+
+
+def _walk_named(catalog: _Catalog, query: Query, among: Set[SeriesKey]) -> Iterator[int]:
+    """Yield the visible rows of named series, and perhaps of others of their studies, in order."""
+    where = narrow_series(query)
+    studies = sorted({study_uid for study_uid, _ in among})
+    for start in range(0, len(studies), STUDIES_AT_ONCE):
+        chunk = studies[start : start + STUDIES_AT_ONCE]
+        there = [*where, is_one_of("series_row.study_uid", chunk)]
+        last = chunk[-1]
+        series = sorted({uid for study_uid, uid in among if chunk[0] <= study_uid <= last})
+        if len(series) <= IDS_PER_STATEMENT:
+            there.append(is_one_of("series_row.series_uid", series))
+        yield from _walk_ids(catalog, _SERIES, there, catalog.visible.series, [there])
 
 
 def _needs_study(key: Key) -> bool:
@@ -315,13 +443,14 @@ def _scan(
 
 
 def _read_places(
-    catalog: _Catalog, order: _Order, where: list[Clause], after: Place, visible: BitMap
+    catalog: _Catalog, order: _Order, where: list[Clause], after: Place | None, visible: BitMap
 ) -> Iterator[int]:
+    """Yield those of some rows that a condition holds for, in order, behind a place."""
     places: list[Place] = []
     ids = iter(visible)
     while chunk := list(islice(ids, IDS_PER_STATEMENT)):
         places += catalog.select(order, [*where, is_one_of(order.row_id, chunk)], Clause(""))
-    yield from (place[-1] for place in sorted(places) if place > after)
+    yield from (place[-1] for place in sorted(places) if after is None or place > after)
 
 
 def _batch(ids: Iterator[int], query: Query) -> Iterator[list[int]]:

@@ -7,11 +7,14 @@ times are microseconds since 1970, UTC. Everything in `derived` can be made agai
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from lamella.archive.database import metadata
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Digest = sa.LargeBinary(32)
+Bytewise = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+"""Text in byte order on both databases, which is Python's order too."""
 
 pack = sa.Table(
     "pack",
@@ -45,6 +48,7 @@ dataset = sa.Table(
     sa.Column("next_row_id", sa.BigInteger, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("coercion", sa.Text, nullable=False, server_default=""),
+    sa.Column("n_indexes", sa.Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -18,6 +18,7 @@ from lamella.cli.commands import (
     conformance,
     datasets,
     history,
+    indexes,
     refs,
     serving,
     transfer,
@@ -29,7 +30,7 @@ from lamella.errors import InvalidRequest, LamellaError
 from lamella.settings import load_settings
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-_GROUPS = (serving, transfer, datasets, refs, history, conflicts, upkeep, conformance)
+_GROUPS = (serving, transfer, datasets, indexes, refs, history, conflicts, upkeep, conformance)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

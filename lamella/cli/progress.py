@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -26,6 +26,23 @@ class Silence:
 def is_watched() -> bool:
     """Tell whether stderr is a terminal."""
     return sys.stderr.isatty()
+
+
+@contextmanager
+def show_count(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar until the block ends; it is told how much is done, and of how much."""
+    if not is_watched():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    text = TextColumn("{task.description}")
+    columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=max(done, total))
 
 
 @contextmanager

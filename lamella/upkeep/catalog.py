@@ -11,6 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from lamella.archive.attribute_index import (
+    list_row_entries,
+    list_written,
+    load_indexes,
+    row_entry,
+    write_entries,
+)
 from lamella.archive.catalog import (
     decode_attributes,
     make_series_values,
@@ -18,6 +25,7 @@ from lamella.archive.catalog import (
     series_row,
     study_row,
 )
+from lamella.archive.levels import Level
 from lamella.archive.tables import dataset as dataset_table
 from lamella.archive.upsert import split_batches
 from lamella.errors import InvalidInstance
@@ -192,6 +200,7 @@ def write_row(
         if connection.execute(sa.update(table).where(here).values(values)).rowcount == 0:
             row = {"dataset_id": dataset_id, "row_id": row_id, **values}
             connection.execute(sa.insert(table).values(row))
+        _enter_row(connection, dataset_id, table, row_id, values)
         return
     same = (_uid_column(table) == wanted.uid) & (table.c.digest == wanted.digest)
     query = sa.select(table.c.row_id).where(table.c.dataset_id == dataset_id, same)
@@ -201,6 +210,21 @@ def write_row(
     connection.execute(sa.insert(table).values(dataset_id=dataset_id, row_id=next_id, **values))
     statement = sa.update(dataset_table).where(dataset_table.c.id == dataset_id)
     connection.execute(statement.values(next_row_id=next_id + 1))
+    _enter_row(connection, dataset_id, table, next_id, values)
+
+
+def _enter_row(
+    connection: sa.Connection,
+    dataset_id: int,
+    table: sa.Table,
+    row_id: int,
+    values: Mapping[str, Any],
+) -> None:
+    level = Level.STUDY if table is study_row else Level.SERIES
+    indexes = list_written(load_indexes(connection, dataset_id), level)
+    attributes = decode_attributes(values["attributes"])
+    entries = list_row_entries(dataset_id, row_id, attributes, indexes)
+    write_entries(connection, row_entry, entries)
 
 
 async def examine_stray_rows(run: Examination, dataset: DatasetRow, rows: CatalogRows) -> None:

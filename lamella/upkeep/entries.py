@@ -12,7 +12,7 @@ from lamella.upkeep.commits import CommitRow, History, is_whole, list_later_comm
 from lamella.upkeep.derived import parse_again, save_again
 from lamella.upkeep.examination import Examination
 from lamella.upkeep.places import (
-    SeenPlaces,
+    Seen,
     find_missing_places,
     find_wrong_places,
     mend_missing_places,
@@ -32,13 +32,15 @@ class TreeExamination:
     Attributes:
         walk: Which nodes have been looked at.
         seen: Which instances the trees hold.
+        committed: The same by key.
         reported: Instances about which something was said: an entry is in many nodes.
     """
 
     run: Examination
     dataset: DatasetRow
     walk: TreeWalk
-    seen: SeenPlaces = field(default_factory=SeenPlaces)
+    seen: Seen[InstanceKey] = field(default_factory=Seen)
+    committed: Seen[bytes] = field(default_factory=Seen)
     reported: set[InstanceKey] = field(default_factory=set)
 
 
@@ -85,8 +87,9 @@ async def _take_step(trees: TreeExamination) -> None:
     placeless = [key for key in dict.fromkeys(found.placeless) if key not in trees.reported]
     trees.reported.update(placeless)
     await mend_missing_places(run, dataset.id, placeless)
-    for key, _ in found.step.entries:
-        trees.seen.add(key)
+    for names, entry in found.step.entries:
+        trees.seen.add(names)
+        trees.committed.add(key_of_entry(entry))
     run.count("nodes", found.step.nodes)
     run.count("entries", len(found.step.entries))
 

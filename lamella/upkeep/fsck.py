@@ -4,8 +4,8 @@
 
 Packs and locations come first, since what they lack explains what instances lack; then derived
 data, then history from commits to nodes to entries, and at last what is derived from history:
-places, catalog rows, visible sets. Each page is a transaction of its own, so that a server may
-go on working, and commits that are made meanwhile are left to the next run.
+places, catalog rows, visible sets, indexes of attributes. Each page is a transaction of its own,
+so that a server may go on working, and commits that are made meanwhile are left to the next run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from lamella.upkeep.commits import History, examine_commits
 from lamella.upkeep.derived import examine_derived
 from lamella.upkeep.entries import TreeExamination, examine_places, examine_trees
 from lamella.upkeep.examination import Examination
+from lamella.upkeep.indexes import examine_indexes
 from lamella.upkeep.instances import examine_instances
 from lamella.upkeep.locations import examine_locations
 from lamella.upkeep.packs import examine_packs
+from lamella.upkeep.places import Seen
 from lamella.upkeep.refs import examine_refs
 from lamella.upkeep.report import Kind, Progress, Report
 from lamella.upkeep.resume import Bookmark
@@ -50,7 +52,7 @@ async def check(
         bytes: Read and hash all stored bytes as well, and parse every instance again. A run
             that was interrupted goes on where it was: see `resume`.
         repair: Mend what is derived: derived data, instance rows, catalog rows, visible sets,
-            places. Bytes, nodes, commits and refs are never guessed.
+            places, index entries. Bytes, nodes, commits and refs are never guessed.
         progress: Told how far each check is.
 
     Raises:
@@ -104,14 +106,19 @@ async def _examine_history(run: Examination, dataset: DatasetRow) -> None:
     rows = await examine_rows(run, dataset)
     history = await examine_commits(run, dataset.id, dataset.name)
     await examine_refs(run, dataset)
-    await _examine_content(run, dataset, history)
+    committed = await _examine_content(run, dataset, history)
     is_complete = await examine_visible_sets(run, dataset, history, rows)
     if is_complete:
         await examine_stray_rows(run, dataset, rows)
+    await examine_indexes(run, dataset, rows, committed)
 
 
-async def _examine_content(run: Examination, dataset: DatasetRow, history: History) -> None:
-    """Walk all trees; what is remembered of each node is forgotten again when this returns."""
+async def _examine_content(run: Examination, dataset: DatasetRow, history: History) -> Seen[bytes]:
+    """Walk all trees; return the keys of the instances that they hold.
+
+    What is remembered of each node is forgotten again when this returns.
+    """
     trees = TreeExamination(run, dataset, TreeWalk(dataset.id, dataset.name))
     await examine_trees(trees, history.values())
     await examine_places(trees, history)
+    return trees.committed

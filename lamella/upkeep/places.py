@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -14,12 +15,14 @@ from lamella.upkeep.report import Kind
 from lamella.vcs.tables import place
 from lamella.vcs.tree import InstanceKey
 
+T = TypeVar("T", bound=Hashable)
+
 COMPACT_EVERY = 1 << 18
 _HASH_MASK = (1 << 64) - 1
 
 
-class SeenPlaces:
-    """Which instances the trees of a dataset hold, in 8 bytes each.
+class Seen(Generic[T]):
+    """Which instances the trees of a dataset hold, by place or by key, in 8 bytes each.
 
     A hash of 64 bits in place of three UIDs: among 1e6 instances, two that collide have a
     chance of 1 in 4e7, and all that a collision hides is one superfluous hint.
@@ -29,13 +32,13 @@ class SeenPlaces:
         self._sorted = np.zeros(0, dtype=np.uint64)
         self._fresh = array("Q")
 
-    def add(self, key: InstanceKey) -> None:
+    def add(self, key: T) -> None:
         """Remember an instance."""
         self._fresh.append(hash(key) & _HASH_MASK)
         if len(self._fresh) >= COMPACT_EVERY:
             self._compact()
 
-    def list_unseen(self, keys: Sequence[InstanceKey]) -> list[InstanceKey]:
+    def list_unseen(self, keys: Sequence[T]) -> list[T]:
         """Return those instances that no tree holds."""
         self._compact()
         hashes = np.array([hash(key) & _HASH_MASK for key in keys], dtype=np.uint64)
@@ -87,7 +90,7 @@ async def mend_missing_places(
 
 
 async def find_wrong_places(
-    run: Examination, dataset_id: int, seen: SeenPlaces
+    run: Examination, dataset_id: int, seen: Seen[InstanceKey]
 ) -> list[InstanceKey]:
     """Return the places at which no commit that has been walked holds the instance."""
     columns = [place.c.sop_uid, place.c.study_uid, place.c.series_uid]

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from lamella.archive.attribute_index import AttributeIndex, list_written, load_indexes
 from lamella.archive.database import read_clock_us
 from lamella.archive.instances import Intake, Received
+from lamella.archive.levels import Level
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.archive.tables import dataset, instance
@@ -28,6 +30,7 @@ from lamella.vcs.history import (
     save_nodes,
     walk_first_parents,
 )
+from lamella.vcs.instance_entries import index_instances
 from lamella.vcs.judgement import Judge, Judgement, Verdict, find_places
 from lamella.vcs.nodes import MemoryNodes
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
@@ -254,8 +257,11 @@ def _commit_changes(
     root = Tree(nodes, head.commit.tree).apply(judge.changes)
     if root == head.commit.tree:
         return head
-    head = _write_commit(connection, repository, owner, work, head, nodes, root, made)
+    indexes = load_indexes(connection, owner.id) if owner.n_indexes else ()
+    head = _write_commit(connection, repository, owner, work, head, nodes, root, made, indexes)
     _write_places(connection, owner.id, judge)
+    if indexes:
+        index_instances(connection, owner.id, list_written(indexes, Level.INSTANCE), judge.changes)
     return head
 
 
@@ -379,8 +385,9 @@ def _write_commit(
     nodes: MemoryNodes,
     root: bytes,
     outcomes: Sequence[Outcome],
+    indexes: Sequence[AttributeIndex],
 ) -> StoredCommit:
-    visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root)
+    visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root, indexes)
     save_nodes(connection, owner.id, nodes)
     repository.keep_nodes(nodes.new)
     made = Commit(
@@ -405,13 +412,14 @@ def _write_rows(
     head: StoredCommit,
     nodes: MemoryNodes,
     root: bytes,
+    indexes: Sequence[AttributeIndex],
 ) -> tuple[int, Visible]:
     base = repository.commit_rows.get((owner.id, head.id))
     if base is None:
         sets = repository.visible_sets
         base = load_visible(connection, head.visible_id, sets, is_committed=False)
     allocator = RowIds(owner.next_row_id)
-    keeper = RowKeeper(connection, owner.id, allocator, base)
+    keeper = RowKeeper(connection, owner.id, allocator, base, indexes)
     delta = keeper.follow(Tree(nodes, head.commit.tree), Tree(nodes, root))
     if allocator.next != owner.next_row_id:
         _SAVE_ROW_IDS.run(connection, {"of_dataset": owner.id, "next": allocator.next})

@@ -7,6 +7,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 from pyroaring import BitMap
 
+from lamella.archive.attribute_index import attribute_index, instance_entry, row_entry
 from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import read_clock_us
 from lamella.archive.search import Visible
@@ -102,6 +103,8 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     if connection.execute(sessions).scalar_one():
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
     for table in (staged, conflict, resolution, place, ref, reflog, commit, visible_set, node):
+        connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
+    for table in (row_entry, instance_entry, attribute_index):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (study_row, series_row, derived, instance, coerced):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))

@@ -5,12 +5,13 @@ QIDO-RS, C-FIND and the clients all search here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from lamella.archive.attribute_index import NAMES, READY, AttributeIndex, load_indexes
 from lamella.archive.levels import (
     SERIES_RELATED_INSTANCES,
     STUDY_RELATED_INSTANCES,
@@ -20,8 +21,10 @@ from lamella.archive.levels import (
 from lamella.archive.matching import match_query
 from lamella.archive.query import Query
 from lamella.archive.search import (
+    Candidate,
     Page,
     Row,
+    find_candidates,
     search_patients,
     search_series,
     search_studies,
@@ -30,7 +33,7 @@ from lamella.archive.search import (
 )
 from lamella.vcs.judgement import find_places
 from lamella.vcs.repository import Repository
-from lamella.vcs.series_instances import InstanceReader, list_sop_uids
+from lamella.vcs.series_instances import Candidates, InstanceReader, list_sop_uids
 from lamella.vcs.tree import Tree
 from lamella.vcs.view import View
 
@@ -82,7 +85,20 @@ def find_rows(connection: sa.Connection, repository: Repository, view: View, que
         Level.SERIES: search_series,
     }[query.level]
     visible = view.visible(connection, repository)
-    return search(connection, view.dataset.id, query, visible, repository.rows)
+    indexes = list_ready(connection, view)
+    return search(connection, view.dataset.id, query, visible, repository.rows, indexes)
+
+
+def list_ready(connection: sa.Connection, view: View) -> Sequence[AttributeIndex]:
+    """Return the indexes that a search may ask, as they stand in this transaction.
+
+    The view may be older than one that was removed since; one that was declared since has no part
+    in the search, whose results are the same without.
+    """
+    if not view.dataset.n_indexes:
+        return (NAMES,)
+    declared = load_indexes(connection, view.dataset.id)
+    return (NAMES, *(index for index in declared if index.state == READY))
 
 
 def _make_match(repository: Repository, tree: Tree, row: Row) -> Match:
@@ -119,8 +135,14 @@ def _match_instances(
 ) -> Iterator[Match]:
     tree = view.tree(connection, repository)
     match = match_query(query)
-    reader = InstanceReader(connection, repository, view, query)
-    for row in _narrow(connection, repository, view, query):
+    indexes = list_ready(connection, view)
+    candidates = _find_candidates(connection, view, query, indexes)
+    reader = InstanceReader(connection, repository, view, query, candidates)
+    among = None if candidates is None else candidates.keys()
+    visible = view.visible(connection, repository)
+    wanted = query.narrow_to(Level.SERIES)
+    cache = repository.rows
+    for row in walk_series(connection, view.dataset.id, wanted, visible, cache, indexes, among):
         counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
         inherited = reader.pick(row.attributes)
         for sop_uid, document in reader.read(row.study_uid, row.series_uid or ""):
@@ -129,19 +151,28 @@ def _match_instances(
                 yield Match(row.study_uid, row.series_uid or "", sop_uid, attributes, counts)
 
 
-def _narrow(
-    connection: sa.Connection, repository: Repository, view: View, query: Query
-) -> Iterator[Row]:
-    """Yield the series that can hold matches; those of named instances by the place index."""
-    visible = view.visible(connection, repository)
-    wanted = query.narrow_to(Level.SERIES)
-    uids = list_sop_uids(query)
-    if uids is None or query.series_uid:
-        yield from walk_series(connection, view.dataset.id, wanted, visible, repository.rows)
-        return
-    places = {place for uid in uids for place in find_places(connection, view.dataset.id, uid)}
-    for study_uid, series_uid in sorted(places):
-        if query.study_uid not in (None, study_uid):
-            continue
-        there = replace(wanted, study_uid=study_uid, series_uid=series_uid)
-        yield from walk_series(connection, view.dataset.id, there, visible, repository.rows)
+def _find_candidates(
+    connection: sa.Connection, view: View, query: Query, indexes: Sequence[AttributeIndex]
+) -> Candidates | None:
+    """Return the instances that can match, by series: those that the query names, or by an index.
+
+    Returns:
+        None where all instances of the series have to be looked at. Below a study that is so: they
+        are few, and an index would tell of all studies.
+    """
+    named = list_sop_uids(query)
+    if named is not None and query.study_uid and query.series_uid:
+        return {(query.study_uid, query.series_uid): dict.fromkeys(named)}
+    if named is not None:
+        places = ((uid, find_places(connection, view.dataset.id, uid)) for uid in named)
+        found: Iterable[Candidate] | None = [(*there, uid) for uid, at in places for there in at]
+    elif query.study_uid is None and query.series_uid is None:
+        found = find_candidates(connection, view.dataset.id, query, indexes)
+    else:
+        return None
+    if found is None:
+        return None
+    candidates: Candidates = {}
+    for study_uid, series_uid, sop_uid in found:
+        candidates.setdefault((study_uid, series_uid), {})[sop_uid] = None
+    return candidates

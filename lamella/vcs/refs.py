@@ -43,6 +43,7 @@ _SELECT_DATASET = sa.select(
     dataset.c.next_row_id,
     dataset.c.created_us,
     dataset.c.coercion,
+    dataset.c.n_indexes,
 )
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 _READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
@@ -85,6 +86,7 @@ class DatasetRow:
 
     Attributes:
         coercion: Rules that change instances on their way in, as JSON; '' for none.
+        n_indexes: Attribute indexes that new rows and instances are entered in.
     """
 
     id: int
@@ -94,6 +96,7 @@ class DatasetRow:
     next_row_id: int
     created_us: int
     coercion: str = ""
+    n_indexes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

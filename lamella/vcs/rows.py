@@ -7,12 +7,13 @@ series usually changes no row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from lamella.archive.attribute_index import AttributeIndex, list_written
 from lamella.archive.catalog import (
     intern_series,
     intern_study,
@@ -22,7 +23,7 @@ from lamella.archive.catalog import (
     study_attributes,
     study_row,
 )
-from lamella.archive.levels import MODALITY
+from lamella.archive.levels import MODALITY, Level
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.errors import IntegrityError
@@ -57,7 +58,10 @@ class RowKeeper:
         dataset_id: int,
         allocate: Callable[[], int],
         visible: Visible,
+        indexes: Sequence[AttributeIndex] = (),
     ) -> None:
+        self._indexes_of_studies = list_written(indexes, Level.STUDY)
+        self._indexes_of_series = list_written(indexes, Level.SERIES)
         self.delta = RowDelta()
         self._connection = connection
         self._dataset_id = dataset_id
@@ -117,7 +121,13 @@ class RowKeeper:
             raise IntegrityError(f"series {series_uid} is missing from its tree")
         document = self._read_first(tree, study_uid, series_uid, series.summary.first_sop_uid)
         attributes = series_attributes(document)
-        row_id = intern_series(self._connection, self._dataset_id, attributes, self._allocate)
+        row_id = intern_series(
+            self._connection,
+            self._dataset_id,
+            attributes,
+            self._allocate,
+            self._indexes_of_series,
+        )
         return row_id, read_text(attributes, MODALITY)
 
     def _make_study_row(
@@ -134,7 +144,13 @@ class RowKeeper:
             modalities=modalities,
             sop_classes=list(study.summary.sop_classes),
         )
-        return intern_study(self._connection, self._dataset_id, attributes, self._allocate)
+        return intern_study(
+            self._connection,
+            self._dataset_id,
+            attributes,
+            self._allocate,
+            self._indexes_of_studies,
+        )
 
     def _read_first(self, tree: Tree, study: str, series: str, sop: str) -> dict[str, Any]:
         entry = tree.entry(study, series, sop)

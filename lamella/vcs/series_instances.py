@@ -22,6 +22,9 @@ from lamella.vcs.tree import Entry
 from lamella.vcs.view import View
 
 DOCUMENTS_AT_A_TIME = 100
+MOST_IN_PARTS = 32
+"""Instances that are read one by one; where a quarter of a series is asked for, it is read whole,
+as others have read it before."""
 
 _READ_NUMBERS = Statement(
     sa.select(derived.c.key, derived.c.instance_number).where(
@@ -30,21 +33,37 @@ _READ_NUMBERS = Statement(
     )
 )
 
+Candidates = dict[tuple[str, str], dict[str, None]]
+"""(Study, Series Instance UID) → SOP Instance UIDs."""
+
 Instance = tuple[str, Mapping[str, Any]]
 """SOP Instance UID and attributes as DICOM JSON."""
 
 
 class InstanceReader:
-    """Reads instances for one query, within one transaction."""
+    """Reads instances for one query, within one transaction.
+
+    Args:
+        connection: The transaction.
+        repository: What to read.
+        view: The commit.
+        query: What is searched for.
+        candidates: The only instances that can match; None if all may.
+    """
 
     def __init__(
-        self, connection: sa.Connection, repository: Repository, view: View, query: Query
+        self,
+        connection: sa.Connection,
+        repository: Repository,
+        view: View,
+        query: Query,
+        candidates: Candidates | None = None,
     ) -> None:
         self._connection = connection
         self._repository = repository
         self._dataset_id = view.dataset.id
         self._tree = view.tree(connection, repository)
-        self._sop_uids = list_sop_uids(query)
+        self._candidates = candidates
         self._tags = list_tags(query)
 
     def pick(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -64,9 +83,11 @@ class InstanceReader:
         series = self._tree.find_series(study_uid, series_uid)
         if series is None:
             return ()
-        if self._sop_uids is not None:
-            named = ((uid, self._tree.entry(study_uid, series_uid, uid)) for uid in self._sop_uids)
-            return self._read_in_parts({uid: entry for uid, entry in named if entry is not None})
+        if self._candidates is not None:
+            uids = self._candidates.get((study_uid, series_uid), {})
+            if len(uids) < max(MOST_IN_PARTS, series.summary.n_instances // 4):
+                named = ((uid, self._tree.entry(study_uid, series_uid, uid)) for uid in uids)
+                return self._read_in_parts({uid: e for uid, e in named if e is not None})
         if self._tags is not None:
             cache = self._repository.series_attributes
             known = cache.find(self._dataset_id, series.root, self._tags)

@@ -38,7 +38,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View, find_instance, pin_view, read_view
-from lamella.web import conflicts
+from lamella.web import conflicts, indexes
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -231,6 +231,7 @@ ROUTER = Router(
         get_diff,
         *conflicts.HANDLERS,
         get_file,
+        *indexes.HANDLERS,
     ],
     tags=["api"],
 )

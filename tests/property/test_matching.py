@@ -7,6 +7,7 @@ values that are there, so that most find something and miss something.
 import itertools
 import random
 import re
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from lamella.archive.attribute_index import (
+    NAMES,
+    list_written,
+    parse_index,
+    row_entry,
+)
 from lamella.archive.catalog import intern_series, intern_study, series_row, study_row
 from lamella.archive.levels import Level
 from lamella.archive.matching import match_query
@@ -22,12 +29,23 @@ from lamella.archive.query import Key, Query, Universal, parse_attribute, parse_
 from lamella.archive.search import Visible, search_series, search_studies
 
 engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
-study_row.create(engine)
-series_row.create(engine)
+for table in (study_row, series_row, row_entry):
+    table.create(engine)
 
 CHARACTERS = "aAbB_%/ .^ßöÖ1"
 WORDS = ["", "a", "A", "ab", "aab", "a_b", "a%b", "a/b", "axb", " ab", "ab^", "öb", "ß"]
-NAMES = ["", "Doe", "doe^john", "DÖE^J", "Doe John^x", "a%b", "ßa^_", "山田^太郎", "ö^doe"]
+TEXTS = [
+    "",
+    "Doe",
+    "doe^john",
+    "Dow^Jon",
+    "DÖE^J",
+    "Doe John^x",
+    "a%b",
+    "ßa^_",
+    "山田^太郎",
+    "ö^doe",
+]
 DATES = ["", "20260101", "20260102", "2026.01.03", "20251231", "0", "x"]
 TIMES = ["", "10", "1030", "103000.5", "235959", "z"]
 CODES = ["CT", "MR", "SR"]
@@ -36,7 +54,13 @@ SERIES_UIDS = ["2.1", "2.2", "2.3", "2.10"]
 STUDY_KEYS = ["StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "PatientID",
               "ReferringPhysicianName", "StudyDescription", "PatientName", "PatientBirthDate",
               "PatientComments", "StudyInstanceUID"]  # fmt: skip
-SERIES_KEYS = ["Modality", "SeriesNumber", "SeriesInstanceUID", "PerformedProcedureStepStartDate"]
+SERIES_KEYS = ["Modality", "SeriesNumber", "SeriesInstanceUID", "PerformedProcedureStepStartDate",
+               "OperatorsName"]  # fmt: skip
+INDEXES = [
+    replace(parse_index(name), id=number, state="ready")
+    for number, name in enumerate([*STUDY_KEYS, *SERIES_KEYS, "SeriesTime", "SeriesDescription"], 1)
+    if name not in ("StudyInstanceUID", "SeriesInstanceUID")
+]
 
 
 def element(vr, *values):
@@ -45,13 +69,13 @@ def element(vr, *values):
 
 
 def make_study(rng):
-    name = {"Alphabetic": rng.choice(NAMES), "Ideographic": rng.choice(NAMES)}
+    name = {"Alphabetic": rng.choice(TEXTS), "Ideographic": rng.choice(TEXTS)}
     return {
         "00080020": element("DA", rng.choice(DATES)),
         "00080030": element("TM", rng.choice(TIMES)),
         "00080050": element("SH", rng.choice(WORDS)),
         "00080061": element("CS", *sorted(rng.sample(CODES, rng.randint(0, 3)))),
-        "00080090": element("PN", {"Alphabetic": rng.choice(NAMES)}),
+        "00080090": element("PN", {"Alphabetic": rng.choice(TEXTS)}),
         "00081030": element("LO", rng.choice(WORDS)),
         "00100010": element("PN", {group: text for group, text in name.items() if text}),
         "00100020": element("LO", rng.choice(WORDS)),
@@ -66,6 +90,7 @@ def make_series(rng):
         "00080060": element("CS", rng.choice(CODES)),
         "0020000D": element("UI", rng.choice(STUDY_UIDS)),
         "0020000E": element("UI", rng.choice(SERIES_UIDS)),
+        "00081070": element("PN", *({"Alphabetic": rng.choice(TEXTS)} for _ in range(2))),
         "00200011": element("IS", rng.choice([1, 2, 10, None, "x"])),
         "00400244": element("DA", rng.choice(DATES)),
     }
@@ -97,7 +122,7 @@ def make_text(rng, vr):
     if vr == "IS":
         return rng.choice(["1", "02"])
     if vr == "PN":
-        groups = [make_pattern(rng, NAMES) for _ in range(rng.choice([1, 1, 2]))]
+        groups = [make_pattern(rng, TEXTS) for _ in range(rng.choice([1, 1, 2]))]
         return "=".join(groups)
     return "\\".join(make_pattern(rng, WORDS) for _ in range(rng.choice([1, 1, 1, 2])))
 
@@ -131,7 +156,16 @@ def make_query(rng, level):
 
 def intern_all(conn, intern, documents):
     ids = itertools.count(1)
-    return {intern(conn, 1, document, lambda: next(ids)): document for document in documents}
+    level = Level.STUDY if intern is intern_study else Level.SERIES
+    indexes = list_written(INDEXES, level)
+    return {
+        intern(conn, 1, document, lambda: next(ids), indexes): document for document in documents
+    }
+
+
+def choose_indexes(rng):
+    """Return some of the indexes: results are the same whichever there are."""
+    return [NAMES, *rng.sample(INDEXES, rng.choice([0, 2, len(INDEXES)]))]
 
 
 def check(search, rows, known, query):
@@ -154,7 +188,8 @@ def test_study_search_is_brute_force(seed):
         shown = BitMap(row_id for row_id in rows if rng.random() < 0.8)
 
         def search(query):
-            return search_studies(conn, 1, query, Visible(shown, BitMap()))
+            indexes = choose_indexes(rng)
+            return search_studies(conn, 1, query, Visible(shown, BitMap()), None, indexes)
 
         whole = [row.row_id for row in search(Query(Level.STUDY)).rows]
         for _ in range(25):
@@ -174,7 +209,8 @@ def test_series_search_is_brute_force(seed):
         shown = BitMap(row_id for row_id in rows if rng.random() < 0.8)
 
         def search(query):
-            return search_series(conn, 1, query, Visible(of_studies, shown))
+            indexes = choose_indexes(rng)
+            return search_series(conn, 1, query, Visible(of_studies, shown), None, indexes)
 
         whole = search(Query(Level.SERIES)).rows
         known = {row_id: studies[row["0020000D"]["Value"][0]] | row for row_id, row in rows.items()}
@@ -204,7 +240,7 @@ def test_folding_a_part_gives_a_part(first, second):
     assert fold(first) + fold(second) == fold(first + second)
 
 
-@given(st.sampled_from(NAMES) | st.text(CHARACTERS, max_size=8))
+@given(st.sampled_from(TEXTS) | st.text(CHARACTERS, max_size=8))
 def test_a_name_finds_itself_and_fuzzy_finds_what_literal_finds(name):
     held = {"Alphabetic": name}
     literal = build_name_test(name, fuzzy=False)(held)

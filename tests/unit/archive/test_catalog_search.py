@@ -8,6 +8,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pyroaring import BitMap
 
+from lamella.archive.attribute_index import row_entry
 from lamella.archive.catalog import (
     intern_series,
     intern_study,
@@ -34,7 +35,7 @@ DATASET = 7
 @pytest.fixture
 def conn():
     engine = sa.create_engine("sqlite://")
-    for table in (study_row, series_row):
+    for table in (study_row, series_row, row_entry):
         table.create(engine)
     with engine.begin() as connection:
         yield connection
@@ -209,6 +210,32 @@ def test_fuzzy_search_of_names(conn):
     assert filled.find(query(PatientName="joao silva")) == []
     assert filled.find(query(PatientName="Silva^*", fuzzy=True)) == ["1.1"]
     assert filled.find(query(PatientName="silvan", fuzzy=True)) == []
+    assert filled.find(query(PatientName="pedro sylva", fuzzy=True)) == ["1.1"]
+
+
+@pytest.mark.parametrize("text", ["doe", "doe*", "jo do", "john", "d?e", "*doe*"])
+def test_fuzzy_searches_are_served_by_the_index_of_words(conn, text):
+    filled = Filled(conn, [study("1.1", PatientName={"Alphabetic": "Doe^John"})])
+    seen = []
+    driver = conn.connection.dbapi_connection
+    driver.set_trace_callback(seen.append)
+    asked = query(limit=1, PatientName=text, fuzzy=True)
+    assert filled.find(asked) == ["1.1"]
+    driver.set_trace_callback(None)
+    uses = [
+        str(row[-1])
+        for statement in seen
+        for row in driver.execute(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+    terms = " AND term>? AND term<?" if not text.startswith("*") else ""
+    place = f"SEARCH row_entry USING PRIMARY KEY (dataset_id=? AND index_id=?{terms})"
+    assert place in uses
+    entries = {use for use in uses if "row_entry" in use}
+    of_sounds = "SEARCH row_entry USING PRIMARY KEY (dataset_id=? AND index_id=? AND term=?)"
+    assert entries == ({place, of_sounds} if text == "john" else {place})
+    assert not any(use.startswith("SCAN") for use in uses)
+    own = "SEARCH study_row USING INDEX sqlite_autoindex_study_row_1 (dataset_id=? AND row_id=?)"
+    assert {use for use in uses if "study_row" in use} == {own}
 
 
 def two_studies(conn):

@@ -119,10 +119,11 @@ def test_person_names(value, text, expected):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("joerg", False), ("jorg mul", True), ("MÜL*", True), ("Müller^Jörg", True), ("rg", False),
+    [("joerg", True), ("mueller", True), ("peter", False), ("jorg mul", True), ("MÜL*", True),
+     ("Müller^Jörg", True), ("rg", False), ("joe*rg", False),
      ("muller x", False), ("^", False)],
 )  # fmt: skip
-def test_fuzzy_names_match_beginnings_of_words_without_accents(text, expected):
+def test_fuzzy_names_match_beginnings_and_sounds_of_words_without_accents(text, expected):
     assert holds("PatientName", {"Alphabetic": "Müller^Jörg"}, text, fuzzy=True) is expected
 
 
@@ -239,3 +240,18 @@ def test_private_keys_find_their_block_inside_sequences_and_private_sequences():
     assert matches(attributes, asks(elsewhere, "LO", "P1", (None, "ACME", None)))
     assert not matches(attributes, asks(elsewhere, "LO", "P1", (None, "OTHER", None)))
     assert matches(attributes, asks("00400275.00090010", "LO", "ACME", (None, "ACME")))
+
+
+@pytest.mark.parametrize(
+    ("text", "held", "expected"),
+    [
+        ("maier", "Meyer", True), ("smith", "Schmidt", True), ("catherine", "Kathryn", True),
+        ("li", "Lou", False), ("maier", "Baier", False), ("やまだ", "ヤマダ^タロウ", True),
+        ("ﾔﾏﾀﾞ", "やまだ", True), ("さとう", "やまだ", False),
+    ],
+)  # fmt: skip
+def test_fuzzy_names_that_sound_alike(text, held, expected):
+    for group in ("Alphabetic", "Ideographic", "Phonetic"):
+        name = {"Alphabetic": "Q"} | {group: held}
+        assert holds("PatientName", name, text, fuzzy=True) is expected
+        assert not holds("PatientName", name, text)
