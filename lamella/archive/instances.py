@@ -1,7 +1,9 @@
 """Putting instances: bytes into a pack, facts into rows. The only way bytes come to stay.
 
     intake = Intake(archive)                  one a staging unit (STOW request, import batch, …)
-    facts = await intake.add(chunks)          bytes spooled, parsed, hashed; refused ones dropped
+    taken = await intake.take(chunks)         bytes spooled
+    await intake.read_taken()                 parsed, hashed; refused ones dropped
+    received = taken.result()
     await intake.write_packs()                new bytes are on their way into one pack
     intake.record(connection, dataset_id, …)  instance rows, derived data
     intake.record_places(connection)          last: waits for their fsync; packs and locations
@@ -17,7 +19,7 @@ import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -41,6 +43,7 @@ from lamella.archive.upsert import insert_missing, split_batches
 from lamella.errors import OutOfResources, TooLarge
 
 DERIVED_FORMAT = 1
+MOST_UNREAD = 64  # instances in a block that are read together
 
 
 _FIND_KNOWN = Statement(
@@ -79,6 +82,7 @@ class Received:
     """One instance that an intake took.
 
     Attributes:
+        facts: All but its DICOM JSON, which is kept compressed.
         key: Identity of its bytes: SHA-256 over its segments' digests and lengths.
         coerced: Keywords of the attributes that were changed on the way in.
     """
@@ -86,6 +90,39 @@ class Received:
     facts: InstanceFacts
     key: bytes
     coerced: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Taken:
+    """One instance that an intake has taken, or refuses once it has read it.
+
+    Attributes:
+        start: Where in its spool it begins.
+        stop: Where it ends.
+        check: Raises InstanceRefused where the door does not want it.
+        coerced: Keywords of the attributes that were changed on the way in.
+        received: What it is, once it has been read.
+        error: Why it was not taken after all.
+    """
+
+    start: int
+    stop: int
+    check: Callable[[InstanceFacts], None] | None
+    coerced: tuple[str, ...]
+    received: Received | None = None
+    error: BaseException | None = None
+
+    def result(self) -> Received:
+        """Return what it is; it has been read.
+
+        Raises:
+            InstanceRefused: It is refused; nothing of it is kept.
+            OutOfResources: There is no room.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.received is not None, "read_taken comes first"
+        return self.received
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +170,8 @@ class Intake:
         self._lease: Lease | None = None
         self._spools: list[Spool] = []  # the last has the block, the others are sealed
         self._placed: list[list[Placed]] = []  # of each spool
+        self._unread: list[Taken] = []  # in the last spool
+        self._fresh: list[list[Placed]] | None = None
         self._facts: dict[bytes, InstanceFacts] = {}
         self._documents: dict[bytes, bytes] = {}
         self._adopted: dict[str, int] = {}
@@ -143,7 +182,7 @@ class Intake:
     async def add(
         self, chunks: AsyncIterator[Chunk], check: Callable[[InstanceFacts], None] | None = None
     ) -> Received:
-        """Take one instance from a stream of bytes of any length, in flat memory.
+        """Take one instance and read it at once.
 
         Args:
             chunks: The Part 10 file.
@@ -151,6 +190,26 @@ class Intake:
 
         Raises:
             InstanceRefused: It is refused; nothing of it is kept.
+            TooLarge: It is longer than this installation takes.
+            OutOfResources: There is no room, or too many store at once.
+        """
+        taken = await self.take(chunks, check)
+        await self._work_on_block(self._read_unread)
+        return taken.result()
+
+    async def take(
+        self, chunks: AsyncIterator[Chunk], check: Callable[[InstanceFacts], None] | None = None
+    ) -> Taken:
+        """Take one instance from a stream of bytes of any length, in flat memory.
+
+        It is read later, together with others: each time that a thread is handed something to
+        do costs as much as reading a small instance.
+
+        Args:
+            chunks: The Part 10 file.
+            check: Raises InstanceRefused where the door does not want this instance.
+
+        Raises:
             TooLarge: It is longer than this installation takes.
             OutOfResources: There is no room, or too many store at once.
         """
@@ -164,18 +223,31 @@ class Intake:
                 await lease.begin()
                 rest = spool.take(chunk)
                 if rest:
-                    await run_in_thread(spool.write, rest)
+                    await run_in_thread(self._write_on, spool, rest)
                 lease.pause(len(chunk))
             await lease.begin()
             coerced = await self._coerce(spool, self.coercer) if self.coercer else ()
-            received = await run_in_thread(self._finish, spool, check, coerced)
         except BaseException:
             await lease.settle()
             spool.drop()
             lease.pause()
             raise
+        start = spool.keep()
         lease.pause()
-        return received
+        taken = Taken(start, spool.size_bytes, check, coerced)
+        self._unread.append(taken)
+        self._fresh = None
+        if len(self._unread) >= MOST_UNREAD:
+            await self._work_on_block(self._read_unread)
+        return taken
+
+    async def read_taken(self) -> None:
+        """Read what has been taken, and see what of it is stored already; no more will come.
+
+        What became of each, its `result` tells.
+        """
+        if self._lease is not None:
+            await self._work_on_block(self._read_rest)
 
     async def write_packs(self) -> None:
         """Have what is new written into packs; it is durable when `record_places` returns.
@@ -185,10 +257,11 @@ class Intake:
         Raises:
             OutOfResources: There is no room.
         """
+        if self._fresh is None:
+            await self.read_taken()
         if self._lease is not None:
             await self._lease.begin()
-        fresh = await run_in_thread(self._find_fresh)
-        for spool, new in zip(self._spools, fresh, strict=True):
+        for spool, new in zip(self._spools, self._fresh or [], strict=True):
             if new and spool.is_in_memory:
                 await self._append_block(spool, new)
             elif new:
@@ -295,11 +368,11 @@ class Intake:
         spool = self._spools[-1]
         await self._lease.begin()
         if spool.size_bytes >= self._archive.packs.pack_bytes:
-            await run_in_thread(spool.seal)
+            await run_in_thread(self._seal, spool)
             self._lease.end(lambda: None)
             return await self._begin_spool()
         if spool.is_short_of_room:
-            await run_in_thread(spool.make_room)
+            await run_in_thread(self._make_room, spool)
         return spool, self._lease
 
     async def _begin_spool(self) -> tuple[Spool, Lease]:
@@ -312,7 +385,9 @@ class Intake:
 
     async def _coerce(self, spool: Spool, coercer: Coercer) -> tuple[str, ...]:
         """Change the instance under way as it should be; return which attributes changed."""
-        coercion = await run_in_thread(coercer.plan, spool.source())
+        coercion = await run_in_thread(
+            coercer.plan, spool.source(spool.size_bytes, spool.end_bytes)
+        )
         if coercion is None:
             return ()
         digest = coercion.digest
@@ -324,22 +399,56 @@ class Intake:
         self._coerced[digest] = first
         return coercion.keywords
 
-    def _finish(
-        self,
-        spool: Spool,
-        check: Callable[[InstanceFacts], None] | None,
-        coerced: tuple[str, ...] = (),
-    ) -> Received:
-        facts = read_facts(spool.source())
-        if check is not None:
-            check(facts)
-        start = spool.keep()
-        self._placed[-1] += [(segment, start + segment.offset) for segment in facts.segments]
+    async def _work_on_block(self, work: Callable[[], None]) -> None:
+        """Do something in a thread while nobody takes the block away."""
+        assert self._lease is not None
+        lease = self._lease
+        await lease.begin()
+        try:
+            await run_in_thread(work)
+        finally:
+            lease.pause()
+
+    def _seal(self, spool: Spool) -> None:
+        self._read_unread()
+        spool.seal()
+
+    def _make_room(self, spool: Spool) -> None:
+        self._read_unread()
+        spool.make_room()
+
+    def _write_on(self, spool: Spool, rest: memoryview) -> None:
+        self._read_unread()  # before it leaves the block
+        spool.write(rest)
+
+    def _read_rest(self) -> None:
+        self._read_unread()
+        self._fresh = self._find_fresh()
+
+    def _read_unread(self) -> None:
+        """Read what waits, and forget refused ones if nothing has come behind them."""
+        unread, self._unread = self._unread, []
+        spool = self._spools[-1]
+        for taken in unread:
+            try:
+                taken.received = self._read(spool, taken)
+            except Exception as error:  # noqa: BLE001 - it belongs to who asks for the result
+                taken.error = error
+        for taken in reversed(unread):
+            if taken.error is None or not spool.drop_last(taken.start, taken.stop):
+                break
+
+    def _read(self, spool: Spool, taken: Taken) -> Received:
+        facts = read_facts(spool.source(taken.start, taken.stop))
+        if taken.check is not None:
+            taken.check(facts)
+        self._placed[-1] += [(segment, taken.start + segment.offset) for segment in facts.segments]
         key = key_of([(segment.digest, segment.length) for segment in facts.segments])
-        if key not in self._facts:
-            self._documents[key] = compress_document(facts.dicom_json)  # not in the writers' line
-            self._facts[key] = facts
-        return Received(facts, key, coerced)
+        document = compress_document(facts.dicom_json)  # here, not in the writers' line
+        facts = replace(facts, dicom_json=b"")  # 50 slices of each of 16 senders are 7 MB
+        self._documents.setdefault(key, document)
+        self._facts.setdefault(key, facts)
+        return Received(facts, key, taken.coerced)
 
     def _find_fresh(self) -> list[list[Placed]]:
         """Return what of each spool is not stored yet, nor in an earlier one."""
@@ -391,12 +500,13 @@ class Intake:
         return None if future.exception() else future.result()
 
     async def _adopt(self, spool: Spool, fresh: list[Placed]) -> None:
-        """Make a pack of a spool's file, or of a copy where most of it is known already."""
+        """Make a pack of a spool's file, or of a copy without what is known or was refused."""
         await run_in_thread(spool.seal)
         path, size_bytes = spool.path, spool.size_bytes
         offsets = [offset for _, offset in fresh]
         needed = sum(segment.length for segment, _ in fresh)
-        if needed < 0.75 * size_bytes:
+        kept = sum(segment.length for segment, _ in self._placed[self._spools.index(spool)])
+        if kept < size_bytes or needed < 0.75 * size_bytes:
             ranges = [(offset, segment.length) for segment, offset in fresh]
             path, size_bytes = await run_in_thread(spool.copy_ranges, ranges), needed
             offsets = list(accumulate([length for _, length in ranges], initial=0))[:-1]

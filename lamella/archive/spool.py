@@ -51,6 +51,11 @@ class Spool:
         return self._fd is None
 
     @property
+    def end_bytes(self) -> int:
+        """How much has come, the instance under way included."""
+        return self._base + self._filled
+
+    @property
     def path(self) -> Path:
         """Where the file lies, which holds everything after `seal`."""
         if self._path is None:
@@ -107,15 +112,14 @@ class Spool:
         """
         self._empty_block()
 
-    def source(self) -> ByteSource:
-        """Return the bytes of the instance under way.
+    def source(self, start: int, stop: int) -> ByteSource:
+        """Return the bytes of an instance that has been kept.
 
         Raises:
             OutOfResources: The disk is full.
         """
-        start, stop = self.size_bytes, self._base + self._filled
         if start >= self._base:
-            return MemorySource(self._view[start - self._base : self._filled])
+            return MemorySource(self._view[start - self._base : stop - self._base])
         with name_full_disk():
             self._flush()
         return FileSource(self._file, start, stop - start)
@@ -153,6 +157,14 @@ class Spool:
             while chunk := copy.read(COPY_BYTES):
                 self.write(chunk)
 
+    def drop_last(self, start: int, stop: int) -> bool:
+        """Forget an instance that has been kept, if nothing came behind it; tell whether."""
+        if stop != self.size_bytes or stop != self.end_bytes:
+            return False
+        self.size_bytes = start
+        self.drop()
+        return True
+
     def compact(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Keep only these (offset, length) ranges of a spool in memory, one after the other.
 
@@ -161,7 +173,8 @@ class Spool:
         """
         view, end = self._view, 0
         for offset, length in ranges:
-            view[end : end + length] = view[offset : offset + length]
+            if offset != end:
+                view[end : end + length] = view[offset : offset + length]
             end += length
         self._filled = self.size_bytes = end
 

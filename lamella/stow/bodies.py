@@ -17,11 +17,11 @@ Source:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from lamella.archive.facts import InstanceFacts
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Intake, Received, Taken
 from lamella.archive.spool import Chunk
 from lamella.archive.threads import run_in_thread
 from lamella.dicomweb.media_types import DICOM, OCTET_STREAM, MediaType, parse_content_type
@@ -71,6 +71,7 @@ class Delivery:
     study_uid: str | None
     result: StoreResult
     received: list[tuple[Received, int]] = field(default_factory=list)
+    _taken: list[_Waiting] = field(default_factory=list)
     _metadata: list[tuple[MediaType, Span]] = field(default_factory=list)
     _archives: list[Span] = field(default_factory=list)
 
@@ -92,6 +93,9 @@ class Delivery:
         else:
             await self._take_whole(content_type, body)
         await self._take_waiting()
+        await self.intake.read_taken()
+        for waiting in self._taken:
+            self._note(waiting)
         if not self.received and not self.result.failures:
             raise InvalidRequest("The request holds no instance.")
 
@@ -180,23 +184,51 @@ class Delivery:
             warning: What to warn of once it is stored.
             names: Its SOP Class and Instance UID as far as they are known.
         """
-        seen: list[InstanceFacts] = []
+        check = _Check(self.study_uid, names)
         try:
-            received = await self.intake.add(chunks, self._make_check(seen))
+            taken = await self.intake.take(chunks, check)
         except InstanceRefused as error:
-            if seen:
-                names = (seen[0].sop_class_uid, seen[0].sop_uid)
             self.result.refuse(error, *names)
         else:
-            self.received.append((received, warning))
+            self._taken.append(_Waiting(taken, check, warning))
 
-    def _make_check(self, seen: list[InstanceFacts]) -> Callable[[InstanceFacts], None]:
-        def check(facts: InstanceFacts) -> None:
-            seen.append(facts)
-            if self.study_uid is not None and facts.study_uid != self.study_uid:
-                raise StudyMismatch(f"Instance {facts.sop_uid} belongs to study {facts.study_uid}.")
+    def _note(self, waiting: _Waiting) -> None:
+        """Note what became of an instance, now that it has been read."""
+        try:
+            self.received.append((waiting.taken.result(), waiting.warning))
+        except InstanceRefused as error:
+            self.result.refuse(error, *waiting.check.names)
 
-        return check
+
+class _Check:
+    """Looks whether an instance belongs where it is sent to.
+
+    Attributes:
+        names: Its SOP Class and Instance UID as far as they are known.
+    """
+
+    def __init__(self, study_uid: str | None, names: tuple[str, str]) -> None:
+        self.names = names
+        self._study_uid = study_uid
+
+    def __call__(self, facts: InstanceFacts) -> None:
+        """Look at an instance that has been read.
+
+        Raises:
+            StudyMismatch: It is of another study.
+        """
+        self.names = (facts.sop_class_uid, facts.sop_uid)
+        if self._study_uid is not None and facts.study_uid != self._study_uid:
+            raise StudyMismatch(f"Instance {facts.sop_uid} belongs to study {facts.study_uid}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An instance that is read once all have come, and the warning that goes with it."""
+
+    taken: Taken
+    check: _Check
+    warning: int
 
 
 def _find_root_type(content_type: MediaType) -> str:

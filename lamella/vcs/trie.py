@@ -47,6 +47,9 @@ _Raws = dict[str, msgspec.Raw]
 _Edits = list[tuple[str, str, msgspec.Raw | None]]
 """(path, key, encoded value or None), what `Trie.apply` carries down."""
 
+_Written = tuple[Node, Summary | None]
+"""A node to be written, and what it holds if that is known without looking into it."""
+
 _Slot = Child | Leaf | None
 """What one nibble of a node leads to; a leaf is the part of a bigger leaf, never stored."""
 
@@ -203,8 +206,11 @@ class Trie(Generic[V]):
             level.summarize(key, level.decode(key, raw)) for key, raw in node.entries
         )
 
-    def _write_child(self, node: Node, nodes: NodeWriter) -> Child:
-        return Child(nodes.write(encode_node(node)), node.count, self._summarize(node))
+    def _write_child(self, written: _Written, nodes: NodeWriter) -> Child:
+        node, summary = written
+        if summary is None:
+            summary = self._summarize(node)
+        return Child(nodes.write(encode_node(node)), node.count, summary)
 
     def _update(self, node: Node, depth: int, edits: _Edits, nodes: NodeWriter) -> Node:
         """Return the node with edits made; the very same object if they change nothing."""
@@ -226,30 +232,45 @@ class Trie(Generic[V]):
         groups: dict[int, _Edits] = {}
         for edit in edits:
             groups.setdefault(int(edit[0][depth], 16), []).append(edit)
-        touched: dict[int, Node] = {}
+        slots: list[Child | _Written | None] = list(inner.children)
+        is_touched = False
         for index, group in groups.items():
-            before = self._open(inner.children[index])
+            child = inner.children[index]
+            before = self._open(child)
             after = self._update(before, depth + 1, group, nodes)
             if after is not before:
-                touched[index] = after
-        if not touched:
-            return inner
-        slots: list[Child | Node | None] = list(inner.children)
-        for index, node in touched.items():
-            slots[index] = node if node.count else None
-        return self._join(slots, nodes)
+                is_touched = True
+                known = self._add_summaries(child, after, group)
+                slots[index] = (after, known) if after.count else None
+        return self._join(slots, nodes) if is_touched else inner
 
-    def _join(self, slots: list[Child | Node | None], nodes: NodeWriter) -> Node:
+    def _add_summaries(self, old: Child | None, after: Node, edits: _Edits) -> Summary | None:
+        """Return what a node holds that came of another by new keys alone; None if it did not.
+
+        To decode all that was there already would cost most of a commit to a large map.
+        """
+        if old is None or after.count != old.count + len(edits):
+            return None
+        level = self._level
+        added = [
+            level.summarize(key, level.decode(key, raw)) for _, key, raw in edits if raw is not None
+        ]
+        return merge_summaries([old.summary, *added])
+
+    def _join(self, slots: list[Child | _Written | None], nodes: NodeWriter) -> Node:
         """Return the node over 16 slots: a leaf again where few entries are left."""
-        if sum(slot.count for slot in slots if slot is not None) > LEAF_CAPACITY:
+        counts = [
+            slot[0].count if isinstance(slot, tuple) else slot.count for slot in slots if slot
+        ]
+        if sum(counts) > LEAF_CAPACITY:
             children = [
-                self._write_child(slot, nodes) if isinstance(slot, Leaf | Inner) else slot
+                self._write_child(slot, nodes) if isinstance(slot, tuple) else slot
                 for slot in slots
             ]
             return Inner(NODE_FORMAT, tuple(children))
         raws: _Raws = {}
         for slot in slots:
-            node = self._open(slot) if isinstance(slot, Child) else slot
+            node = self._open(slot) if isinstance(slot, Child) else slot and slot[0]
             if isinstance(node, Leaf):  # So small a child is a leaf; None has no entries.
                 raws.update(node.entries)
         return _make_leaf(raws)
@@ -258,11 +279,11 @@ class Trie(Generic[V]):
         """Return the node for entries that share `depth` nibbles, its descendants written."""
         if len(raws) <= LEAF_CAPACITY:
             return _make_leaf(raws)
-        parts = [
-            self._build(part, depth + 1, nodes) if part else None
+        parts: list[Child | _Written | None] = [
+            (self._build(part, depth + 1, nodes), None) if part else None
             for part in _split(raws.items(), depth)
         ]
-        return self._join(list(parts), nodes)
+        return self._join(parts, nodes)
 
     def _diff_nodes(
         self, old: Node, new: Node, prefix: str, start: str

@@ -125,6 +125,37 @@ async def test_a_refused_instance_leaves_its_neighbours_alone(archive: Archive) 
         assert await read(archive, received) == make_file(number, side)
 
 
+@pytest.mark.parametrize("sides", [(64, 100, 64), (300, 700, 64), (64, 64, 1024)])
+async def test_nothing_stays_of_what_is_refused_between_others(
+    archive: Archive, sides: tuple[int, int, int]
+) -> None:
+    intake = Intake(archive)
+    kept, junk = [], []
+    for number, side in enumerate(sides):
+        kept.append(await intake.take(yield_once(make_file(number, side))))
+        junk.append(await intake.take(yield_once(b"secret" * 1000)))
+    await intake.read_taken()
+    for taken in junk:
+        with pytest.raises(InvalidInstance):
+            taken.result()
+    await keep(archive, intake)
+    for number, (side, taken) in enumerate(zip(sides, kept, strict=True)):
+        assert await read(archive, taken.result()) == make_file(number, side)
+    await archive.packs.close()
+    packs = [path for path in archive.spool_folder.parent.rglob("*") if path.is_file()]
+    assert packs
+    assert all(b"secret" not in path.read_bytes() for path in packs)
+
+
+async def test_many_small_instances_are_read_together(archive: Archive) -> None:
+    intake = Intake(archive)
+    taken = [await intake.take(yield_once(make_file(number, 8))) for number in range(200)]
+    await intake.read_taken()
+    await keep(archive, intake)
+    for number, one in enumerate(taken):
+        assert await read(archive, one.result()) == make_file(number, 8)
+
+
 async def test_what_is_known_is_not_kept_twice(archive: Archive) -> None:
     first, second = Intake(archive), Intake(archive)
     await first.add(yield_once(make_file(1, 256)))
