@@ -389,7 +389,7 @@ def _write_commit(
 ) -> StoredCommit:
     visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root, indexes)
     save_nodes(connection, owner.id, nodes)
-    repository.keep_nodes(nodes.new)
+    repository.keep_nodes(nodes)
     made = Commit(
         tree=root,
         parents=(head.id.hex(),),

@@ -20,6 +20,7 @@ import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -114,7 +115,9 @@ class Leaf(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
         return len(self.entries)
 
 
-class Inner(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag="inner"):
+class Inner(
+    msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag="inner", dict=True
+):
     """A node over 16 children.
 
     Attributes:
@@ -127,7 +130,7 @@ class Inner(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=
         tuple[Child | None, ...], msgspec.Meta(min_length=FANOUT, max_length=FANOUT)
     ]
 
-    @property
+    @cached_property  # each descent compares it with what the node's parent says
     def count(self) -> int:
         """Number of entries below this node."""
         return sum(child.count for child in self.children if child is not None)
@@ -240,8 +243,14 @@ def find_loader(nodes: object) -> Callable[[bytes], Node] | None:
 class NodeWriter(Protocol):
     """Where nodes are written."""
 
-    def write(self, encoded: bytes) -> bytes:
-        """Keep an encoded node and return its digest; writing a known node is no error."""
+    def write(self, encoded: bytes, inner: Inner | None = None) -> bytes:
+        """Keep an encoded node and return its digest; writing a known node is no error.
+
+        Args:
+            encoded: The node's bytes.
+            inner: The node itself, if it is an inner one, so that it need not be decoded. (The
+                entries of a leaf are parts of older leaves, which would be kept for them.)
+        """
         ...
 
 
@@ -287,10 +296,12 @@ class MemoryNodes:
             self._decoded[digest] = decode_own(encoded)
         return self._decoded[digest]
 
-    def write(self, encoded: bytes) -> bytes:
+    def write(self, encoded: bytes, inner: Inner | None = None) -> bytes:
         """Keep an encoded node and return its digest."""
         digest = compute_digest(encoded)
         self.new[digest] = encoded
+        if inner is not None:
+            self._decoded[digest] = inner
         return digest
 
 

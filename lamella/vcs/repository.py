@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -19,9 +19,9 @@ from lamella.vcs.known_views import KnownViews
 from lamella.vcs.nodes import (
     EMPTY_LEAF,
     EMPTY_ROOT,
+    MemoryNodes,
     Node,
     decode_node,
-    decode_own,
     decompress,
     encode_node,
 )
@@ -88,13 +88,13 @@ class Repository:
         """Return the nodes of a dataset, read within a transaction."""
         return DatabaseNodes(connection, dataset_id, self._nodes)
 
-    def keep_nodes(self, new: Mapping[bytes, bytes]) -> None:
+    def keep_nodes(self, nodes: MemoryNodes) -> None:
         """Keep nodes that a commit writes, for the next one reads them.
 
         Should its transaction be undone, no tree leads to them: a name stands for its content.
         """
-        for digest, encoded in new.items():
-            self._nodes.put(digest, decode_own(encoded), _DECODED_WEIGHT * len(encoded))
+        for digest, encoded in nodes.new.items():
+            self._nodes.put(digest, nodes.load(digest), _DECODED_WEIGHT * len(encoded))
 
     def tree(self, connection: sa.Connection, dataset_id: int, root: bytes) -> Tree:
         """Return a tree of a dataset, read within a transaction."""

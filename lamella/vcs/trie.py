@@ -179,7 +179,7 @@ class Trie(Generic[V]):
         ]
         before = self._read(root)
         after = self._update(before, 0, edits, nodes)
-        return root if after is before else nodes.write(encode_node(after))
+        return root if after is before else _write(after, nodes)
 
     def _read(self, digest: bytes) -> Node:
         if digest == EMPTY_ROOT:
@@ -210,7 +210,7 @@ class Trie(Generic[V]):
         node, summary = written
         if summary is None:
             summary = self._summarize(node)
-        return Child(nodes.write(encode_node(node)), node.count, summary)
+        return Child(_write(node, nodes), node.count, summary)
 
     def _update(self, node: Node, depth: int, edits: _Edits, nodes: NodeWriter) -> Node:
         """Return the node with edits made; the very same object if they change nothing."""
@@ -306,6 +306,10 @@ class Trie(Generic[V]):
             )
 
 
+def _write(node: Node, nodes: NodeWriter) -> bytes:
+    return nodes.write(encode_node(node), node if isinstance(node, Inner) else None)
+
+
 def _make_leaf(raws: Mapping[str, msgspec.Raw]) -> Leaf:
     return Leaf(NODE_FORMAT, tuple(sorted(raws.items(), key=_get_key)))
 
@@ -329,8 +333,10 @@ def _list_slots(node: Node, depth: int) -> list[_Slot]:
 
 def _are_equal(old: _Slot, new: _Slot) -> bool:
     """Tell whether two slots lead to the same entries, by name, without reading either."""
+    if old is new:
+        return True
     if old is None or new is None:
-        return old is new
+        return False
     return old.count == new.count and _name_slot(old) == _name_slot(new)
 
 
