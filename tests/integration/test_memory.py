@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -54,6 +57,35 @@ def test_stow_and_retrieve_of_a_long_instance(server: RunningServer, n_frames: i
     print("store_kib", check_peak(server))
     check_retrieval(server, instance)
     print("retrieve_kib", check_peak(server))
+
+
+@SIZES
+def test_metadata_with_a_long_bulk_part(server: RunningServer, n_frames: int) -> None:
+    instance = MultiFrame("2.25.1006", n_frames)
+    chunks = instance.chunks()
+    head = pydicom.dcmread(io.BytesIO(next(chunks)), defer_size=0, stop_before_pixels=True)
+    metadata = head.to_json_dict()
+    metadata["7FE00010"] = {"vr": "OW", "BulkDataURI": "pixels"}
+
+    def make_body() -> Iterator[bytes]:
+        yield b"--x\r\nContent-Type: application/dicom+json\r\n\r\n"
+        yield json.dumps([metadata]).encode()
+        yield b"\r\n--x\r\nContent-Type: application/octet-stream\r\n"
+        yield b"Content-Location: pixels\r\n\r\n"
+        yield from chunks
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": 'multipart/related; type="application/dicom+json"; boundary=x'}
+    reply = send(f"{server.root()}/studies", "POST", headers=headers, body=make_body())
+
+    assert reply.status == 200, reply.body
+    print("compose_kib", check_peak(server))
+    url = (
+        f"{server.root()}/studies/{instance.study_uid}/series/{instance.series_uid}"
+        f"/instances/{instance.sop_uid}/frames/{n_frames}"
+    )
+    frame = send(url, headers={"Accept": "application/octet-stream"})
+    assert frame.body == instance.frame(n_frames - 1)
 
 
 @SIZES

@@ -21,8 +21,9 @@ _OTHERS = (
 _TEXTS = {
     "Verification": ("C-ECHO is answered with `0000`.",),
     "Storage": (
-        "Level 2 (Full): all attributes are kept, private ones too, and none is coerced. Instances "
-        "become visible when the association ends, after "
+        "Level 2 (Full): all attributes are kept, private ones too, and none is coerced unless "
+        "rules of the dataset ask for it (section 6.1). Instances become visible when the "
+        "association ends, after "
         f"{QUIET_S:g} s of quiet, and every 2,000 instances. Private SOP classes, and those that "
         "no dictionary knows, are taken for storage. No extended negotiation is needed, and none "
         "is answered.",

@@ -27,7 +27,10 @@ def write_configuration() -> Section:
                     "By flag, environment or `lamella.toml`; what is in parentheses is the "
                     "default.",
                     settings,
-                    f"Each dataset has a policy for stores under a known UID: {policies}.",
+                    f"Each dataset has a policy for stores under a known UID: {policies}. It may "
+                    "have rules that change text attributes of what comes in, by sender and by "
+                    "value; none by default. What was there before is kept in Original Attributes "
+                    "Sequence (0400,0561), and the store is answered with `B000`.",
                 ),
             ),
             Section("Configuration of DIMSE Services", (_list_ports(),)),

@@ -69,7 +69,8 @@ def _write_services(operations: list[Operation]) -> Section:
             Section(
                 "Specific Character Sets",
                 (
-                    "Stored text is kept as it came. Web services write UTF-8, with `ISO_IR 192` "
+                    "Stored text is kept as it came, but for coercion. Web services write UTF-8, "
+                    "with `ISO_IR 192` "
                     "where it is not ASCII. Keys of a search are UTF-8, and match values in any "
                     "repertoire of section 1.7.",
                 ),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lamella import errors
 from lamella.cli.statement.document import Section, Table
 from lamella.errors import LamellaError
-from lamella.stow.results import ELEMENTS_DISCARDED
+from lamella.stow.results import COERCED, ELEMENTS_DISCARDED
 
 SUCCESSES = (
     ("200", "all of it; of a search without matches an empty array"),
@@ -35,7 +35,8 @@ def write_statuses() -> Section:
                 "DIMSE Services",
                 (
                     "C-STORE answers `0000` when the instance is on disk, and else one of these, "
-                    "with an Error Comment. `0111` and `0124` are of PS3.7 Annex C.",
+                    "with an Error Comment. `0111` and `0124` are of PS3.7 Annex C. "
+                    f"`{COERCED:04X}` is a success with a warning: attributes were changed.",
                     _list_dimse(),
                 ),
             ),
@@ -46,8 +47,9 @@ def write_statuses() -> Section:
                     "9457).",
                     _list_http(),
                     "Of instances that a store refuses, Failure Reason is the status of the table "
-                    f"of DIMSE services; `{ELEMENTS_DISCARDED:04X}` as Warning Reason says that "
-                    "elements were left out.",
+                    f"of DIMSE services; `{COERCED:04X}` as Warning Reason says that attributes "
+                    f"were changed, `{ELEMENTS_DISCARDED:04X}` that elements were left out. Beside "
+                    "it stands an Error Comment (0000,0902).",
                 ),
             ),
         ),

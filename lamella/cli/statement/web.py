@@ -30,7 +30,7 @@ _NEGOTIATION = (
 _STORE = (
     "Each request makes one commit or none. `If-Match` with a commit id is answered by 412 if the "
     "branch has moved; stores to a tag or commit by 405. File meta information and data set are "
-    "kept as they came; of metadata with bulk data a file in UTF-8 is made."
+    "kept as they came, but for coercion; of metadata with bulk data a file in UTF-8 is made."
 )
 
 
