@@ -1,7 +1,8 @@
 """An answer that is known is given again only to those who would get the very same.
 
 The boundary of a multipart answer is made at random when the answer is, so the same boundary
-twice means that the second answer was a known one.
+twice means that the second answer was a known one. On PostgreSQL, which cannot tell cheaply
+whether anybody has committed, no answer is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 from tests.harness.collection import Collection, make_collection, open_client
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import POSTGRESQL, read_stack
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.1", "1.2.3.1.1"
 INSTANCE = f"/studies/{STUDY}/series/{SERIES}/instances/{SOP}"
@@ -34,6 +36,11 @@ def make_slice(value: int = 7, **attributes: object) -> bytes:
 
 def read_boundary(answer: httpx.Response) -> str:
     return answer.headers["content-type"].partition("boundary=")[2]
+
+
+def check_recalled(first: httpx.Response, second: httpx.Response) -> None:
+    is_same = read_boundary(first) == read_boundary(second)
+    assert is_same == (POSTGRESQL not in read_stack())
 
 
 def read_part(answer: httpx.Response) -> bytes:
@@ -64,10 +71,11 @@ def test_who_asks_the_same_again_gets_the_same(collection: Collection) -> None:
     pixels = bytes([7]) * PIXELS
     first, second, third = (collection.get(FRAME, headers=AS_STORED) for _ in range(3))
     assert read_part(first) == pixels
-    assert read_boundary(first) == read_boundary(second) == read_boundary(third)
     for again in (second, third):
-        assert again.content == first.content
-        assert {**again.headers, "date": ""} == {**first.headers, "date": ""}
+        check_recalled(first, again)
+        assert read_part(again) == pixels
+        varying = {"date": "", "content-type": ""}
+        assert {**again.headers, **varying} == {**first.headers, **varying}
     for _ in range(2):
         answer = collection.get(FRAME, headers=WHOLE)
         assert (answer.content, answer.headers["content-length"]) == (pixels, str(PIXELS))
@@ -99,7 +107,8 @@ def test_other_ways_of_asking_are_told_apart(collection: Collection) -> None:
     ):
         first, second = (collection.get(FRAME, headers=headers) for _ in range(2))
         assert read_part(first) == read_part(usual)
-        assert read_boundary(first) == read_boundary(second) != read_boundary(usual)
+        check_recalled(first, second)
+        assert read_boundary(first) != read_boundary(usual)
     host = {**AS_STORED, "Host": "archive.example:8443"}
     for _ in range(2):
         answer = collection.get(FRAME, headers=host)
@@ -153,7 +162,7 @@ def test_a_commit_elsewhere_changes_nothing(collection: Collection) -> None:
     first = collection.get(FRAME, headers=AS_STORED)
     make_collection(collection.client, collection.server).store_well(make_slice(1))
     answers = [collection.get(FRAME, headers=AS_STORED) for _ in range(3)]
-    assert read_boundary(answers[1]) == read_boundary(answers[2])
+    check_recalled(answers[1], answers[2])
     for answer in answers:
         assert answer.headers["etag"] == first.headers["etag"]
         assert read_part(answer) == read_part(first)
@@ -171,11 +180,15 @@ def test_a_tag_that_is_made_anew_leads_to_its_new_commit(collection: Collection)
 
 
 def test_damage_is_told_to_those_who_knew_the_answer(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", dimse="off") as server, open_client() as client:
+    packs = tmp_path / "packs"
+    with (
+        serve(tmp_path / "data", dimse="off", storage_url=f"file://{packs}") as server,
+        open_client() as client,
+    ):
         collection = Collection(client, server, "default")
         collection.store_well(make_slice())
         assert read_part(collection.get(FRAME, headers=AS_STORED))[0] == 7
-        (pack,) = (tmp_path / "data" / "packs").rglob("*.pack")
+        (pack,) = packs.rglob("*.pack")
         os.truncate(pack, 10)
         answer = collection.get(FRAME, headers=AS_STORED)
         assert answer.status_code == 500
