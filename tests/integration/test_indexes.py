@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pydicom
 import pytest
@@ -25,6 +25,7 @@ from lamella.archive.attribute_index import (
     row_entry,
 )
 from lamella.archive.levels import Level
+from lamella.archive.matching import match_query
 from lamella.archive.tables import dataset
 from lamella.errors import AlreadyExists, InvalidRequest, ResourceNotFound
 from lamella.qido.parameters import parse_search
@@ -32,7 +33,7 @@ from lamella.upkeep.fsck import check
 from lamella.upkeep.report import Kind
 from lamella.vcs import indexing
 from lamella.vcs.datasets import create_dataset
-from lamella.vcs.finder import find
+from lamella.vcs.finder import Match, find
 from lamella.vcs.indexing import (
     declare_index,
     finish_index,
@@ -255,6 +256,78 @@ async def test_searches_find_the_same_with_indexes(installation: Installation) -
                 n_found += bool(without[0])
     assert n_found > 0.9 * 2 * sum(map(len, QUERIES.values()))
     assert await run_fsck(installation) == {}
+
+
+TEXTS = ["A note", "a*", "*NOTE", "*note", "50%*", "??*", "ÄÖ_ü", "東*", "*CT", "x?", "x1", "y*"]
+WORDS = [
+    "meyer",
+    "maier",
+    "mai*",
+    "^j*",
+    "*e*",
+    "schmitt li",
+    "li",
+    "山田",
+    "jane",
+    "doe^*",
+    "joerg",
+]
+MADE: dict[str, list[str]] = {
+    "ContentDate": ["20260101", "20260102-", "-20260102", "20260101-20260102", '""'],
+    "ContentTime": ["10", "1030", "1000-1100", "-103000", "11-"],
+    "AcquisitionNumber": ["1", "30", "2.0", "7"],
+    "AcquisitionDateTime": ["2026", "20260102-", "-20260101", "20260102093000+0100"],
+    "SliceThickness": ["1.5", "2", "1.50e0"],
+    "DistanceSourceToDetector": ["1000", "541"],
+    "ImageType": ["MIP", "ORIGINAL,MIP", "DER*", "P?IMARY"],
+    "ViewCodeSequence.CodeValue": ["P", "Q", "*"],
+    "AnatomicRegionSequence.CodeValue": ["T", "V", "U*"],
+    "AnatomicRegionSequence.AnatomicRegionModifierSequence.CodeValue": ["Tx", "V?", "*x"],
+    "ImageComments": TEXTS,
+    "ContentCreatorName": WORDS,
+    "00091001": TEXTS,
+}
+
+
+def make_search(rng: random.Random) -> str:
+    """Return the query string of a search with one to three keys of instances."""
+    names = rng.sample([*MADE], rng.choice([1, 1, 2, 3]))
+    values = {name: rng.choice(MADE[name]) for name in names}
+    if "00091001" in values:
+        values["00090010"] = "ACME 1.1"
+    for flag in ("fuzzymatching", "emptyvaluematching", "multiplevaluematching"):
+        if rng.random() < 0.4:
+            values[flag] = "true"
+    if "emptyvaluematching" not in values and values.get("ContentDate") == '""':
+        del values["ContentDate"]
+    if rng.random() < 0.2:
+        values |= {"limit": str(rng.randint(0, 5)), "offset": str(rng.randint(0, 3))}
+    return urlencode(values)
+
+
+async def test_generated_searches_are_brute_force(installation: Installation) -> None:
+    for name in ATTRIBUTES:
+        await add(installation, name)
+    everything = parse_search([("includefield", "all")], Level.INSTANCE)
+
+    def read_all(connection: sa.Connection) -> tuple[Match, ...]:
+        repository = Repository(installation.archive)
+        view = open_view(connection, repository, installation.dataset.name, "main")
+        return find(connection, repository, view, everything).matches
+
+    plain = await installation.archive.database.read(read_all)
+    rng, n_found, n_missed = random.Random(11), 0, 0
+    for _ in range(150):
+        text = make_search(rng)
+        query = parse_search(parse_qsl(text), Level.INSTANCE)
+        match = match_query(query)
+        fitting = [(m.study_uid, m.series_uid, m.sop_uid) for m in plain if match(m.attributes)]
+        last = query.offset + (query.limit or 0)
+        expected = fitting[query.offset : last], len(fitting) > last
+        assert await search(installation, Level.INSTANCE, text, "main") == expected, text
+        n_found += bool(fitting)
+        n_missed += len(fitting) < len(plain)
+    assert min(n_found, n_missed) > 60
 
 
 async def test_what_is_committed_meanwhile_and_later_is_found(
