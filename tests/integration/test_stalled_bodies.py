@@ -84,14 +84,15 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
         await archive.close()
 
 
-async def test_a_store_that_stalls_is_refused_and_leaves_nothing(house: House) -> None:
-    content_type, body = join_parts([make_instance(rows=256, columns=256)])
+@pytest.mark.parametrize("kind", ["application/dicom", "application/dicom+json", "application/zip"])
+async def test_a_store_that_stalls_is_refused_and_leaves_nothing(house: House, kind: str) -> None:
+    content_type, body = join_parts([make_instance(rows=256, columns=256)], part_type=kind)
 
     answer = await house.post(STORE, content_type, [body[:1000], body[1000:50_000]], len(body))
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["title"] == "Request timeout"
-    assert list(house.archive.spool_folder.glob("*.spool")) == []
+    assert list(house.archive.spool_folder.iterdir()) == []
 
 
 async def test_a_json_body_that_stalls_is_refused(house: House) -> None:
