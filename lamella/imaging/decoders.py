@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # One frame, decoded; more than any detector makes, less than what takes a machine down.
 MAX_FRAME_BYTES = 1 << 30
 # Where a JPEG's end marker has to be; some writers pad more than they should.
+_END_OF_IMAGE = b"\xff\xd9"
 _END_SEARCH_BYTES = 4096
 
 _PREFIX = "1.2.840.10008.1.2."
@@ -266,7 +267,7 @@ def _decode_jpeg(codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
     header = _check_header(read_jpeg_header(codestream), pixel)
     photometric = pixel.photometric_interpretation
     # libjpeg fills what is missing with grey and calls it a warning.
-    if b"\xff\xd9" not in codestream[-_END_SEARCH_BYTES:]:
+    if _END_OF_IMAGE not in codestream[-_END_SEARCH_BYTES:]:
         raise _broken(pixel, "cut short")
     if pixel.samples == 1:
         array = jpeg8_decode(codestream)
@@ -284,6 +285,9 @@ def _decode_jpeg_ls(codestream: bytes, pixel: PixelDescription) -> DecodedFrame:
     from imagecodecs import jpegls_decode
 
     header = _check_header(read_jpeg_header(codestream), pixel)
+    # CharLS looks for more of a codestream that is cut short, for ever, unless it meets an end.
+    if _END_OF_IMAGE not in codestream[-_END_SEARCH_BYTES:]:
+        codestream += _END_OF_IMAGE
     data = _native(jpegls_decode(codestream), pixel, header.precision, is_signed=False)
     return DecodedFrame(data, _without_subsampling(pixel.photometric_interpretation))
 

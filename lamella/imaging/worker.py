@@ -13,6 +13,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from lamella.errors import BrokenInstance, LamellaError
@@ -84,12 +85,37 @@ TASKS: dict[str, Task] = {
 
 def _answer(fields: Fields, payloads: Iterator[bytes]) -> tuple[Fields, bytes]:
     try:
-        return TASKS[fields["task"]](fields, payloads)
+        with _heed_ignored_errors():
+            return TASKS[fields["task"]](fields, payloads)
     except LamellaError as error:
         return {"error": type(error).__name__, "detail": error.detail}, b""
     except _BROKEN as error:
         detail = f"A frame cannot be worked on ({type(error).__name__})."
         return {"error": BrokenInstance.__name__, "detail": detail}, b""
+
+
+@contextmanager
+def _heed_ignored_errors() -> Iterator[None]:
+    """Let a task fail of an error that a codec ignores.
+
+    OpenJPH's in imagecodecs is one: what it has not decoded of a frame by then is missing from the
+    picture, which looks like one all the same.
+
+    Raises:
+        RuntimeError: An error was ignored.
+    """
+    ignored: list[str] = []
+
+    def note(told: Any) -> None:
+        ignored.append(told.exc_type.__name__)
+
+    before, sys.unraisablehook = sys.unraisablehook, note
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+    if ignored:
+        raise RuntimeError(f"a codec ignored {ignored[0]}")
 
 
 def _read_payloads(requests: BinaryIO, count: int) -> Iterator[bytes]:

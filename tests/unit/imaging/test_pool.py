@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -14,6 +16,7 @@ import pytest
 
 from lamella.errors import BrokenInstance, NotAcceptable, OutOfResources
 from lamella.imaging.decoders import PixelDescription
+from lamella.imaging.encoders import encode_frame
 from lamella.imaging.pool import DecoderPool
 
 RNG = np.random.default_rng(11)
@@ -173,3 +176,24 @@ async def test_more_frames_than_may_wait_are_refused_at_once():
     assert [answer.data for answer in answers if not isinstance(answer, OutOfResources)] == [
         GREY.tobytes()
     ] * 3
+
+
+async def test_a_codestream_that_is_cut_short_is_found_out_at_once(pool):
+    for length in range(80, len(STREAM), 400):
+        with pytest.raises(BrokenInstance, match="JpeglsError"):
+            await pool.decode_frame(STREAM[:length], pixel_of(GREY))
+
+
+async def test_an_error_that_a_codec_ignores_costs_the_frame(pool, monkeypatch):
+    frame = np.random.default_rng(3).integers(0, 256, (48, 48), "u1")
+    pixel = pixel_of(frame, "1.2.840.10008.1.2.4.201")
+    native = replace(pixel, transfer_syntax_uid="1.2.840.10008.1.2.1")
+    encoded = encode_frame(frame.tobytes(), native, pixel.transfer_syntax_uid)
+    damaged = bytearray(encoded.data)
+    damaged[2608] = 127
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    assert imagecodecs.htj2k_decode(bytes(damaged), planar=False).shape == frame.shape
+    assert len(ignored) == 1
+    with pytest.raises(BrokenInstance, match="RuntimeError"):
+        await pool.decode_frame(bytes(damaged), pixel)
