@@ -36,7 +36,7 @@ from lamella.errors import BrokenInstance, NotAcceptable, ResourceNotFound
 from lamella.imaging.decoders import can_decode
 from lamella.vcs.selection import Selected
 from lamella.wado.bulk import read_value
-from lamella.wado.frames import open_frames
+from lamella.wado.frames import FrameReader, open_frames
 from lamella.wado.stored_documents import BATCH, read_documents
 from lamella.wado.targets import INSTANCE, READ, SERIES, STUDY, list_paths, select_target
 
@@ -121,17 +121,29 @@ async def _list_values(
 
 
 async def _write(pinned: Pinned, wanted: Sequence[Wanted], boundary: str) -> AsyncIterator[bytes]:
-    is_first = True
+    """Yield the parts; frames that cannot be told apart are left out, unless that is all there is.
+
+    Raises:
+        NotAcceptable: It is.
+    """
+    is_first, refusal = True, None
     for value in wanted:
         stored = await pinned.services.repository.blobs.open(value.instance.entry.segments)
         location = await run_in_thread(find_value, stored, value.path)
         if location.fragments is not None and value.path in PIXELS:
-            pieces = _write_frames(pinned, value, boundary, is_first)
+            try:
+                reader = await open_frames(pinned, value.instance)
+            except NotAcceptable as error:
+                refusal = error
+                continue
+            pieces = _write_frames(pinned, reader, boundary, is_first)
         else:
             pieces = _write_value(pinned, value, location, boundary, is_first)
         async for piece in pieces:
             yield piece
         is_first = False
+    if is_first and refusal is not None:
+        raise refusal
     yield closing(boundary)
 
 
@@ -145,11 +157,10 @@ async def _write_value(
 
 
 async def _write_frames(
-    pinned: Pinned, value: Wanted, boundary: str, is_first: bool
+    pinned: Pinned, reader: FrameReader, boundary: str, is_first: bool
 ) -> AsyncIterator[bytes]:
-    reader = await open_frames(pinned, value.instance)
     form = _choose_form(pinned, reader.transfer_syntax_uid)
-    base = pinned.url(*value.instance.path, "frames")
+    base = pinned.url(*reader.instance.path, "frames")
     for index in range(reader.table.n_frames):
         try:
             data = await reader.read_as(index, form)
