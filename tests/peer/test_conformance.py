@@ -3,7 +3,7 @@
 import pytest
 
 from bench.servers import Orthanc
-from lamella.conformance.campaign import run_campaign
+from lamella.conformance.campaign import run_campaign, run_check
 from lamella.conformance.catalogue import list_checks
 from lamella.conformance.client import Client
 from lamella.conformance.outcomes import Verdict
@@ -52,6 +52,25 @@ def test_lamella_does_so_at_a_tag(server):
     record = examine(server.root("v1"), read_only=True)
     assert list_failures(record) == {}
     assert record.count(Verdict.PASSED) >= 200
+
+
+def test_a_tag_does_what_a_branch_does(server):
+    """The samples come in through the branch; then a tag is examined with all that reads them."""
+    client, samples = Client(), SampleSet()
+    try:
+        branch = Probe(server.root(), client, samples)
+        run_campaign(branch, [], keep=True)
+        assert run_cli(server.data_dir, "tag", "create", "v2", "default@main").returncode == 0
+        frozen = Probe(server.root("v2"), client, samples)
+        frozen.stored, frozen.found_specimen = branch.stored, branch.found_specimen
+        results = [run_check(frozen, check) for check in list_checks()]
+    finally:
+        client.close()
+    assert [one.sentence for one in results if one.verdict is Verdict.FAILED] == []
+    assert [one.check.id for one in results if one.verdict is Verdict.NOT_RUN] == []
+    refused = {one.check.group for one in results if one.verdict is Verdict.NOT_OFFERED}
+    assert refused <= {"store", "refuse", "delete"}
+    assert len([one for one in results if one.verdict is Verdict.PASSED]) >= 450
 
 
 def test_lamella_does_so_behind_a_proxy_with_a_prefix(tmp_path):
