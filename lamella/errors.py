@@ -22,6 +22,7 @@
     │       ├── SopClassNotSupported 409  0x0122
     │       └── TransferSyntaxNotSupported 409  0xC122
     ├── Erased                    410
+    │   └── Rejected              410          hidden by a rejection note; may be lifted
     ├── RefMoved                  412          If-Match named another head
     ├── TooLarge                  413
     ├── UnsupportedMediaType      415
@@ -143,6 +144,10 @@ class TransferSyntaxNotSupported(InstanceRefused):
 
 class Erased(LamellaError):
     http_status, dimse_status, title = 410, 0x0112, "Erased"
+
+
+class Rejected(Erased):
+    title = "Rejected"
 
 
 class RefMoved(LamellaError):

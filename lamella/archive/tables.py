@@ -49,6 +49,7 @@ dataset = sa.Table(
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sa.Column("coercion", sa.Text, nullable=False, server_default=""),
     sa.Column("n_indexes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("hidden", Digest, nullable=True),
     sqlite_autoincrement=True,
 )
 

@@ -20,6 +20,7 @@ from lamella.cli.commands import (
     history,
     indexes,
     refs,
+    rejections,
     serving,
     transfer,
     upkeep,
@@ -30,7 +31,18 @@ from lamella.errors import InvalidRequest, LamellaError
 from lamella.settings import load_settings
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-_GROUPS = (serving, transfer, datasets, indexes, refs, history, conflicts, upkeep, conformance)
+_GROUPS = (
+    serving,
+    transfer,
+    datasets,
+    indexes,
+    refs,
+    history,
+    conflicts,
+    rejections,
+    upkeep,
+    conformance,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from lamella.cli.usage import UsageError
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from lamella.vcs.refs import DatasetRow
     from lamella.vcs.repository import Repository
     from lamella.vcs.view import View
 
@@ -65,14 +66,34 @@ def open_target(connection: sa.Connection, repository: Repository, target: Targe
 
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: It stands for nothing.
+        MaskNeeded: As `open_view`.
     """
     from lamella.vcs.view import open_view
 
+    return open_view(connection, repository, *_name_view(connection, target))
+
+
+def resolve_target(connection: sa.Connection, target: Target) -> tuple[DatasetRow, bytes]:
+    """Resolve a target to a dataset and a commit, whatever of it is shown.
+
+    Raises:
+        InvalidRequest, AmbiguousRevision, RevisionNotFound: It stands for nothing.
+    """
+    from lamella.vcs.refs import find_dataset
+    from lamella.vcs.revision import resolve
+
+    name, revision = _name_view(connection, target)
+    owner = find_dataset(connection, name)
+    return owner, resolve(connection, owner, revision).commit_id
+
+
+def _name_view(connection: sa.Connection, target: Target) -> tuple[str, str | None]:
+    """Return the dataset and the revision that a target names."""
     if target.word is None:
-        return open_view(connection, repository, target.dataset or DEFAULT_DATASET, target.revision)
+        return target.dataset or DEFAULT_DATASET, target.revision
     if _is_dataset(connection, target.word):
-        return open_view(connection, repository, target.word, None)
-    return open_view(connection, repository, DEFAULT_DATASET, target.word)
+        return target.word, None
+    return DEFAULT_DATASET, target.word
 
 
 def parse_ref(text: str, dataset: str | None) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def recall(services: Services, scope: HTTPScope) -> KnownAnswer | None:
     if known is None:
         return None
     view = recall_view(services.repository, known.dataset, known.revision)
-    if view is None or view.commit_id != known.view.commit_id or view.dataset != known.view.dataset:
+    if view is None or view.shown_id != known.view.shown_id or view.dataset != known.view.dataset:
         return None
     return known
 

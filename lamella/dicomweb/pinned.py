@@ -64,7 +64,8 @@ class Pinned:
             coding: The chosen content coding.
         """
         visibility = "public" if self.services.settings.auth == "none" else "private"
-        fixed = self.view.revision.is_commit_id
+        # what a mask takes away may be given back
+        fixed = self.view.revision.is_commit_id and not self.view.is_masked
         rest = self._read_rest()
         return [
             ("lamella-commit", self.view.commit_id),
@@ -145,7 +146,8 @@ class Pinned:
 
     def _make_etag(self, rest: str, media_type: str, coding: str) -> str:
         query = self._read_query() if self.root_url else ""
-        facts = "\0".join([_REPRESENTATIONS, self.view.commit_id, rest, query, media_type, coding])
+        shown = self.view.shown_id.hex()
+        facts = "\0".join([_REPRESENTATIONS, shown, rest, query, media_type, coding])
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:40]}"'
 
 

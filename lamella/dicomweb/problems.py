@@ -15,7 +15,13 @@ from litestar.exceptions import HTTPException
 from litestar.response import Response
 
 from lamella.dicomweb.pinned import pinned_headers
-from lamella.errors import LamellaError, OutOfResources, RangeNotSatisfiable, ReadOnlyRevision
+from lamella.errors import (
+    Erased,
+    LamellaError,
+    OutOfResources,
+    RangeNotSatisfiable,
+    ReadOnlyRevision,
+)
 
 logger = logging.getLogger("lamella.http")
 
@@ -40,6 +46,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         status, title, detail = error.http_status, error.title, error.detail
         if isinstance(error, ReadOnlyRevision):
             headers["Allow"] = "GET, HEAD, OPTIONS"
+        if isinstance(error, Erased):
+            headers["Cache-Control"] = "no-store"  # a rejection may be lifted
         if isinstance(error, OutOfResources):
             headers["Retry-After"] = _RETRY_AFTER_S
         if isinstance(error, RangeNotSatisfiable):

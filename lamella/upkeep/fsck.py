@@ -25,6 +25,7 @@ from lamella.upkeep.locations import examine_locations
 from lamella.upkeep.packs import examine_packs
 from lamella.upkeep.places import Seen
 from lamella.upkeep.refs import examine_refs
+from lamella.upkeep.rejections import examine_rejections
 from lamella.upkeep.report import Kind, Progress, Report
 from lamella.upkeep.resume import Bookmark
 from lamella.upkeep.staged import examine_staged
@@ -106,6 +107,7 @@ async def _examine_history(run: Examination, dataset: DatasetRow) -> None:
     rows = await examine_rows(run, dataset)
     history = await examine_commits(run, dataset.id, dataset.name)
     await examine_refs(run, dataset)
+    await examine_rejections(run, dataset)
     committed = await _examine_content(run, dataset, history)
     is_complete = await examine_visible_sets(run, dataset, history, rows)
     if is_complete:

@@ -47,6 +47,8 @@ class Kind(StrEnum):
     PLACE_WRONG = "place-wrong"
     STAGED_STRAY = "staged-stray"
     CONFLICT_STRAY = "conflict-stray"
+    HIDDEN_WRONG = "hidden-wrong"
+    MASK_WRONG = "mask-wrong"
     CONTINUED = "continued"
 
 

@@ -32,8 +32,10 @@ from lamella.vcs.history import (
 )
 from lamella.vcs.instance_entries import index_instances
 from lamella.vcs.judgement import Judge, Judgement, Verdict, find_places
+from lamella.vcs.messages import describe_changes
 from lamella.vcs.nodes import MemoryNodes
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
+from lamella.vcs.rejections import record_rejections
 from lamella.vcs.repository import Repository
 from lamella.vcs.rows import RowKeeper
 from lamella.vcs.staging import (
@@ -232,12 +234,12 @@ def _commit_rows(
     rows: deque[StagedRow],
     outcomes: list[Outcome],
 ) -> StoredCommit:
-    """Take rows up to one that replaces what only this session has; return the new head."""
+    """Take rows up to one that takes away what only this session has; return the new head."""
     nodes = MemoryNodes(repository.nodes(connection, owner.id))
     old = Tree(nodes, head.commit.tree)
     judge = Judge(connection, owner, old)
     made: list[Outcome] = []
-    while rows and not _replaces_new(connection, repository, owner.id, judge, rows[0][1], start):
+    while rows and not _must_wait(connection, repository, owner.id, judge, rows[0][1], start):
         made.append(_judge_staged(connection, judge, work, head, *rows.popleft()))
     outcomes += made
     return _commit_changes(connection, repository, owner, work, head, nodes, judge, made)
@@ -258,14 +260,20 @@ def _commit_changes(
     if root == head.commit.tree:
         return head
     indexes = load_indexes(connection, owner.id) if owner.n_indexes else ()
-    head = _write_commit(connection, repository, owner, work, head, nodes, root, made, indexes)
+    verdicts = [outcome.judgement.verdict for outcome in made]
+    n_rejected = sum(len(one.removed) for one in judge.rejections)
+    message = work.message or describe_changes(verdicts, n_rejected)
+    head = _write_commit(connection, repository, owner, work, head, nodes, root, message, indexes)
     _write_places(connection, owner.id, judge)
     if indexes:
         index_instances(connection, owner.id, list_written(indexes, Level.INSTANCE), judge.changes)
+    if judge.rejections:
+        place = (connection, owner.id, work.branch, work.author, head.id, head.commit.time_us)
+        record_rejections(*place, judge.rejections)
     return head
 
 
-def _replaces_new(
+def _must_wait(
     connection: sa.Connection,
     repository: Repository,
     dataset_id: int,
@@ -273,8 +281,24 @@ def _replaces_new(
     stored: StoredInstance | None,
     start: StoredCommit,
 ) -> bool:
+    """Tell whether what came before an instance needs a commit of its own, lest it be lost."""
+    if stored is None:
+        return False
+    return judge.rejects_pending(stored) or _replaces_new(
+        connection, repository, dataset_id, judge, stored, start
+    )
+
+
+def _replaces_new(
+    connection: sa.Connection,
+    repository: Repository,
+    dataset_id: int,
+    judge: Judge,
+    stored: StoredInstance,
+    start: StoredCommit,
+) -> bool:
     """Tell whether an instance would replace one that the branch's history does not hold yet."""
-    replaced = None if stored is None else judge.find_replaced(stored)
+    replaced = judge.find_replaced(stored)
     if replaced is None:
         return False
     names = {"dataset_id": dataset_id, "key": replaced.key}
@@ -384,10 +408,10 @@ def _write_commit(
     head: StoredCommit,
     nodes: MemoryNodes,
     root: bytes,
-    outcomes: Sequence[Outcome],
+    message: str,
     indexes: Sequence[AttributeIndex],
 ) -> StoredCommit:
-    visible_id, visible = _write_rows(connection, repository, owner, head, nodes, root, indexes)
+    visible_id, visible = write_rows(connection, repository, owner, head, nodes, root, indexes)
     save_nodes(connection, owner.id, nodes)
     repository.keep_nodes(nodes)
     made = Commit(
@@ -396,7 +420,7 @@ def _write_commit(
         author=work.author,
         committer=COMMITTER,
         time_us=next_log_time(connection, owner.id, work.branch),
-        message=work.message or _describe(outcomes),
+        message=message,
         kind=work.kind,
     )
     stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
@@ -405,7 +429,7 @@ def _write_commit(
     return stored
 
 
-def _write_rows(
+def write_rows(
     connection: sa.Connection,
     repository: Repository,
     owner: DatasetRow,
@@ -414,6 +438,18 @@ def _write_rows(
     root: bytes,
     indexes: Sequence[AttributeIndex],
 ) -> tuple[int, Visible]:
+    """Write the catalog rows and the visible set of a tree that follows a commit.
+
+    Args:
+        owner: The dataset, locked.
+        head: The commit.
+        nodes: Of both trees.
+        root: The new tree.
+        indexes: That new rows are entered in.
+
+    Returns:
+        The id of the visible set, and the set.
+    """
     base = repository.commit_rows.get((owner.id, head.id))
     if base is None:
         sets = repository.visible_sets
@@ -455,19 +491,3 @@ def _write_places(connection: sa.Connection, dataset_id: int, judge: Judge) -> N
     ]
     for batch in split_batches(rows):
         insert_missing(connection, place, batch)
-
-
-_VERBS: dict[Verdict, str] = {
-    Verdict.STORED: "Store",
-    Verdict.VERSION: "Change",
-    Verdict.DELETED: "Delete",
-}
-
-
-def _describe(outcomes: Sequence[Outcome]) -> str:
-    parts = []
-    for verdict, verb in _VERBS.items():
-        count = sum(outcome.judgement.verdict is verdict for outcome in outcomes)
-        if count:
-            parts.append(f"{verb} {count} instance{'s' if count > 1 else ''}")
-    return ", ".join(parts)

@@ -32,10 +32,13 @@ from lamella.vcs.refs import (
 from lamella.vcs.tables import (
     commit,
     conflict,
+    mask,
     node,
     place,
     ref,
     reflog,
+    rejected,
+    rejection,
     resolution,
     session,
     staged,
@@ -102,7 +105,21 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     sessions = sa.select(sa.func.count()).where(session.c.dataset_id == owner.id)
     if connection.execute(sessions).scalar_one():
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
-    for table in (staged, conflict, resolution, place, ref, reflog, commit, visible_set, node):
+    rejections = sa.select(rejection.c.id).where(rejection.c.dataset_id == owner.id)
+    connection.execute(sa.delete(rejected).where(rejected.c.rejection_id.in_(rejections)))
+    for table in (
+        rejection,
+        mask,
+        staged,
+        conflict,
+        resolution,
+        place,
+        ref,
+        reflog,
+        commit,
+        visible_set,
+        node,
+    ):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (row_entry, instance_entry, attribute_index):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))

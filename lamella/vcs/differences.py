@@ -31,7 +31,7 @@ from lamella.vcs.stored import (
     load_instances,
 )
 from lamella.vcs.tree import Entry, InstanceKey, Tree
-from lamella.vcs.view import View
+from lamella.vcs.view import View, pin_view
 
 PAGE = 200
 CHUNK_BYTES = 1 << 20
@@ -119,8 +119,7 @@ async def describe_commit(repository: Repository, view: View) -> dict[str, objec
     if parent is None:
         changes = await describe_differences(repository, replace(view, root=EMPTY_ROOT), view)
         return {**found.describe(), "changes": {**changes, "from": None}}
-    root = (await read(lambda c: load_commit(c, view.dataset.id, parent))).commit.tree
-    before = replace(view, root=root, revision=replace(view.revision, commit_id=parent))
+    before = await pin_view(repository, view.dataset.name, parent.hex())
     return {
         **found.describe(),
         "changes": await describe_differences(repository, before, view),

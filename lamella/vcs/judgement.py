@@ -7,6 +7,8 @@ A conflict    anything else under a known SOP Instance UID, and a known study th
 
 Dataset policy `replace` takes any bytes for a new version as long as the UID stays in its
 series; `reject` takes no new version.
+
+What was rejected for patient safety or as of a wrong worklist entry is in conflict, too.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import sqlalchemy as sa
 from lamella.archive.statements import Statement
 from lamella.errors import Conflict
 from lamella.vcs.refs import DatasetRow
+from lamella.vcs.rejection_notes import Reason, load_note
+from lamella.vcs.rejections import AppliedNote, find_hiding_reason
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.tables import place
 from lamella.vcs.tree import Entry, InstanceKey, Tree
@@ -56,39 +60,64 @@ class Judge:
 
     def __init__(self, connection: sa.Connection, owner: DatasetRow, tree: Tree) -> None:
         self.changes: dict[InstanceKey, Entry | None] = {}
+        self.rejections: list[AppliedNote] = []
         self._connection = connection
         self._dataset_id = owner.id
         self._tree = tree
         self._duplicates = owner.duplicates
+        self._hides = owner.hidden is not None
+        self._hidden: dict[InstanceKey, Reason] = {}  # by notes among the changes
         self._pending: dict[str, StoredInstance] = {}
         self._patients: dict[str, tuple[str, str] | None] = {}
 
     def judge(self, incoming: StoredInstance) -> Judgement:
-        """Judge one instance; what it changes is noted in `changes`."""
-        known = self._find_known(incoming)
-        judgement = self._compare(known, incoming)
+        """Judge one instance; what it changes is noted in `changes`.
+
+        A rejection note takes what it rejects out of the tree.
+        """
+        judgement = self.restore(incoming)
         if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
-            self._note(incoming)
+            self._apply_note(incoming)
+        return judgement
+
+    def restore(self, incoming: StoredInstance) -> Judgement:
+        """Judge an instance that was here before: if it is a note, it rejects nothing anew."""
+        reason = self._find_hiding_reason(incoming.names)
+        if reason is not None:
+            return Judgement(
+                Verdict.CONFLICT, f"The instance was rejected ({reason}, DCM, {reason.meaning})."
+            )
+        judgement = self._compare(self._find_known(incoming), incoming)
+        if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
+            self._take(incoming)
         return judgement
 
     def accept(self, incoming: StoredInstance) -> Judgement:
-        """Note that an instance takes the place of what is known under its UID, wherever it is."""
+        """Note that an instance takes the place of what is known under its UID, wherever it is.
+
+        Raises:
+            Conflict: It is hidden by a rejection.
+        """
+        reason = self._find_hiding_reason(incoming.names)
+        if reason is not None:
+            raise Conflict(
+                f"Instance {incoming.sop_uid} was rejected ({reason}, DCM, {reason.meaning}): "
+                "lift the rejection first."
+            )
         known = self._find_known(incoming)
-        if known is None:
-            self._note(incoming)
-            return Judgement(Verdict.STORED)
-        if known.key == incoming.key:
+        if known is not None and known.key == incoming.key:
             return Judgement(Verdict.UNCHANGED)
-        if known.names != incoming.names:
+        if known is not None and known.names != incoming.names:
             self.delete(known.names)
-        self._note(incoming)
-        return Judgement(Verdict.VERSION)
+        self._take(incoming)
+        self._apply_note(incoming)
+        return Judgement(Verdict.STORED if known is None else Verdict.VERSION)
 
     def accept_version(self, incoming: StoredInstance) -> Judgement:
         """Note that an instance is a new version of the one of its UID in its own series.
 
         Raises:
-            Conflict: Its series has none.
+            Conflict: Its series has none, or it is hidden by a rejection.
         """
         known = self._find_known(incoming)
         if known is None or known.names != incoming.names:
@@ -116,7 +145,32 @@ class Judge:
         self._patients.pop(key[0], None)
         return Judgement(Verdict.DELETED)
 
-    def _note(self, incoming: StoredInstance) -> None:
+    def rejects_pending(self, incoming: StoredInstance) -> bool:
+        """Tell whether this is a note that rejects what is only among the changes so far."""
+        note = load_note(self._connection, self._dataset_id, incoming)
+        return note is not None and any(self.changes.get(one) for one in note.references)
+
+    def _apply_note(self, incoming: StoredInstance) -> None:
+        note = load_note(self._connection, self._dataset_id, incoming)
+        if note is None:
+            return
+        removed: dict[InstanceKey, bytes | None] = {}
+        for names in note.references:
+            entry = None if names in self.changes else self._tree.entry(*names)
+            removed[names] = None if entry is None else key_of_entry(entry)
+            self.delete(names)
+            if note.reason.hides_everywhere:
+                self._hidden[names] = note.reason
+        self.rejections.append(AppliedNote(note, removed))
+
+    def _find_hiding_reason(self, names: InstanceKey) -> Reason | None:
+        """Return why an instance may not be stored, or None."""
+        reason = self._hidden.get(names)
+        if reason is None and self._hides:
+            reason = find_hiding_reason(self._connection, self._dataset_id, names)
+        return reason
+
+    def _take(self, incoming: StoredInstance) -> None:
         self.changes[incoming.names] = incoming.to_entry()
         self._pending[incoming.sop_uid] = incoming
         if self._patients.get(incoming.study_uid) is None:  # None: it had no patient yet

@@ -44,6 +44,7 @@ _SELECT_DATASET = sa.select(
     dataset.c.created_us,
     dataset.c.coercion,
     dataset.c.n_indexes,
+    dataset.c.hidden,
 )
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 _READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
@@ -87,6 +88,7 @@ class DatasetRow:
     Attributes:
         coercion: Rules that change instances on their way in, as JSON; '' for none.
         n_indexes: Attribute indexes that new rows and instances are entered in.
+        hidden: Digest of what is hidden at every revision; None, as a rule: nothing is.
     """
 
     id: int
@@ -97,6 +99,7 @@ class DatasetRow:
     created_us: int
     coercion: str = ""
     n_indexes: int = 0
+    hidden: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

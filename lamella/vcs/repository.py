@@ -15,6 +15,7 @@ from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
+from lamella.vcs.history import StoredCommit
 from lamella.vcs.known_views import KnownViews
 from lamella.vcs.nodes import (
     EMPTY_LEAF,
@@ -39,6 +40,7 @@ VISIBLE_CACHE_ENTRIES = 32
 SELECTED_INSTANCES = 2_000  # of about 1.5 KB each
 ROW_CACHE_BYTES = 6 << 20
 COUNT_CACHE_ENTRIES = 2048
+SHOWN_CACHE_ENTRIES = 512
 
 
 _READ_NODE = Statement(
@@ -59,6 +61,8 @@ class Repository:
             of the commit, so one whose transaction was undone does no harm.)
         counts: Counts of studies and series by tag, by root of the tree, study and series.
         views: Resolved revisions.
+        shown: Commits as they are shown where something is hidden, by dataset, digest of what is
+            hidden, and commit.
         shelf: Documents of series, on disk.
         series_attributes: What searches read of them, in memory.
         selections: Instances in the order of answers, by dataset, study, series and its node.
@@ -77,6 +81,9 @@ class Repository:
             COUNT_CACHE_ENTRIES
         )
         self.views = KnownViews(archive.database)
+        self.shown: LeastRecent[tuple[int, bytes, bytes], StoredCommit] = LeastRecent(
+            SHOWN_CACHE_ENTRIES
+        )
         self.shelf = SeriesShelf(DerivedCache(archive.cache_folder / name_folder()))
         self.series_attributes = AttributeCache()
         self.selections: LeastRecent[tuple[int, str, str, bytes], Sequence[Selected]] = LeastRecent(

@@ -75,7 +75,21 @@ def select_series(
 
     Raises:
         ResourceNotFound: The view has none of these.
+        Rejected: What there was is hidden.
     """
+    try:
+        return _select_series_of(connection, repository, view, study_uid, series_uid)
+    except ResourceNotFound as error:
+        raise view.explain_absence(connection, error, study_uid, series_uid) from None
+
+
+def _select_series_of(
+    connection: sa.Connection,
+    repository: Repository,
+    view: View,
+    study_uid: str,
+    series_uid: str | None,
+) -> list[SelectedSeries]:
     tree = view.tree(connection, repository)
     if series_uid is not None:
         return [pick_series(tree, study_uid, series_uid)]
@@ -111,7 +125,22 @@ def select(
 
     Raises:
         ResourceNotFound: The view has none of these.
+        Rejected: What there was is hidden.
     """
+    try:
+        return _select_instances(connection, repository, view, study_uid, series_uid, sop_uid)
+    except ResourceNotFound as error:
+        raise view.explain_absence(connection, error, study_uid, series_uid, sop_uid) from None
+
+
+def _select_instances(
+    connection: sa.Connection,
+    repository: Repository,
+    view: View,
+    study_uid: str,
+    series_uid: str | None,
+    sop_uid: str | None,
+) -> list[Selected]:
     tree = view.tree(connection, repository)
     if series_uid is not None and sop_uid is not None:
         return [pick_instance(tree, study_uid, series_uid, sop_uid)]

@@ -129,6 +129,49 @@ resolution = sa.Table(
     sa.Column("resolved_us", sa.BigInteger, nullable=False),
 )  # rows of `conflict` that a person has decided, under the same id
 
+rejection = sa.Table(
+    "rejection",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("study_uid", sa.Text, nullable=False),
+    sa.Column("series_uid", sa.Text, nullable=False),
+    sa.Column("sop_uid", sa.Text, nullable=False),
+    sa.Column("key", Digest, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("commit_id", Digest, nullable=False),
+    sa.Column("lifted_us", sa.BigInteger, nullable=True),
+    sa.Column("lifted_by", sa.Text, nullable=True),
+    sa.Column("lift_commit_id", Digest, nullable=True),
+    sqlite_autoincrement=True,
+)
+
+rejected = sa.Table(
+    "rejected",
+    metadata,
+    sa.Column("dataset_id", BigId, primary_key=True),
+    sa.Column("study_uid", sa.Text, primary_key=True),
+    sa.Column("series_uid", sa.Text, primary_key=True),
+    sa.Column("sop_uid", sa.Text, primary_key=True),
+    sa.Column("rejection_id", BigId, sa.ForeignKey("rejection.id"), primary_key=True),
+    sa.Column("key", Digest, nullable=True),
+    sa.Index("ix_rejected_rejection", "rejection_id"),
+    sqlite_with_rowid=False,
+)
+
+mask = sa.Table(
+    "mask",
+    metadata,
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("hidden", Digest, primary_key=True),
+    sa.Column("commit_id", Digest, primary_key=True),
+    sa.Column("shown_id", Digest, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 place = sa.Table(
     "place",
     metadata,

@@ -12,7 +12,9 @@ from lamella.archive.search import Visible
 from lamella.errors import LamellaError, ReadOnlyRevision, ResourceNotFound
 from lamella.vcs.history import load_commit
 from lamella.vcs.judgement import find_places
+from lamella.vcs.masks import find_shown, read_shown
 from lamella.vcs.refs import DatasetRow, find_dataset
+from lamella.vcs.rejections import explain_absence
 from lamella.vcs.repository import Repository
 from lamella.vcs.revision import Resolved, resolve
 from lamella.vcs.tree import Entry, InstanceKey, Tree
@@ -28,19 +30,26 @@ class View:
     Attributes:
         dataset: The dataset.
         revision: What was typed, and what it resolved to.
-        root: The commit's tree.
-        visible_id: The commit's visible set.
+        root: The commit's tree, without what is hidden at every revision.
+        visible_id: The visible set of that tree.
+        shown_id: The commit that is shown: that of the revision, or its mask.
     """
 
     dataset: DatasetRow
     revision: Resolved
     root: bytes
     visible_id: int
+    shown_id: bytes
 
     @property
     def commit_id(self) -> str:
         """The commit, 64 hex digits."""
         return self.revision.commit_id.hex()
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the commit holds what is hidden: it may be seen again some day."""
+        return self.shown_id != self.revision.commit_id
 
     @property
     def branch(self) -> str:
@@ -63,6 +72,20 @@ class View:
         """Return the catalog rows that this commit sees."""
         return load_visible(connection, self.visible_id, repository.visible_sets)
 
+    def explain_absence(
+        self,
+        connection: sa.Connection,
+        error: LamellaError,
+        study_uid: str,
+        series_uid: str | None = None,
+        sop_uid: str | None = None,
+    ) -> LamellaError:
+        """Return why something is not there: it is hidden, or else the error that says so."""
+        if self.dataset.hidden is None:
+            return error
+        names = (study_uid, series_uid, sop_uid)
+        return explain_absence(connection, self.dataset.id, error, *names)
+
 
 def open_view(
     connection: sa.Connection, repository: Repository, dataset: str, revision: str | None
@@ -71,11 +94,13 @@ def open_view(
 
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
+        MaskNeeded: Something is hidden; `masks.read_shown` runs reads that may meet this.
     """
     owner = find_dataset(connection, dataset)
     resolved = resolve(connection, owner, revision)
     found = load_commit(connection, owner.id, resolved.commit_id)
-    return View(owner, resolved, found.commit.tree, found.visible_id)
+    shown = find_shown(connection, repository, owner, found)
+    return View(owner, resolved, shown.commit.tree, shown.visible_id, shown.id)
 
 
 def recall_view(repository: Repository, dataset: str, revision: str | None) -> View | None:
@@ -144,19 +169,25 @@ async def _resolve_and_read(
         repository.views.keep(dataset, revision, version, view)
         return view, work(connection, view)
 
-    return await repository.archive.database.read(read)
+    return await read_shown(repository, read)
 
 
 def find_instance(
-    connection: sa.Connection, dataset_id: int, tree: Tree, sop_uid: str
+    connection: sa.Connection, repository: Repository, view: View, sop_uid: str
 ) -> tuple[InstanceKey, Entry]:
     """Find an instance by its UID alone.
 
     Raises:
-        ResourceNotFound: This tree has no such instance.
+        ResourceNotFound: The view has no such instance.
+        Rejected: It is hidden.
     """
-    for study_uid, series_uid in find_places(connection, dataset_id, sop_uid):
+    tree = view.tree(connection, repository)
+    places = find_places(connection, view.dataset.id, sop_uid)
+    for study_uid, series_uid in places:
         entry = tree.entry(study_uid, series_uid, sop_uid)
         if entry is not None:
             return (study_uid, series_uid, sop_uid), entry
-    raise ResourceNotFound(f"There is no instance {sop_uid} at this revision.")
+    error: LamellaError = ResourceNotFound(f"There is no instance {sop_uid} at this revision.")
+    for study_uid, series_uid in places:
+        error = view.explain_absence(connection, error, study_uid, series_uid, sop_uid)
+    raise error

@@ -15,7 +15,7 @@ from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.media_types import DICOM_JSON, DICOM_XML, JSON
 from lamella.dicomweb.negotiation import negotiate_json
 from lamella.dicomweb.pinned import Pinned
-from lamella.errors import NotAcceptable
+from lamella.errors import NotAcceptable, ResourceNotFound
 from lamella.vcs.repository import NotCached
 from lamella.vcs.selection import Selected, SelectedSeries, pick_series, select, select_series
 from lamella.wado.series_metadata import answer_series
@@ -55,8 +55,8 @@ async def _select_series(
     if series_uid is not None:
         try:
             return [pick_series(repository.recall_tree(view.root), study_uid, series_uid)]
-        except NotCached:
-            pass  # the database has it
+        except (NotCached, ResourceNotFound):
+            pass  # the database has it, or knows why it is not there
     return await repository.archive.database.read(
         lambda c: select_series(c, repository, view, study_uid, series_uid)
     )

@@ -12,6 +12,7 @@ from litestar import Request
 
 from lamella.dicomweb.pinned import Pinned, pin, pin_and_read
 from lamella.dicomweb.services import services_of
+from lamella.errors import ResourceNotFound
 from lamella.vcs.repository import NotCached
 from lamella.vcs.selection import Selected, pick_instance, select
 
@@ -55,8 +56,8 @@ async def select_named(
         try:
             tree = repository.recall_tree(pinned.view.root)
             return pinned, [pick_instance(tree, study, series, instance)]
-        except NotCached:
-            pass  # the database has it
+        except (NotCached, ResourceNotFound):
+            pass  # the database has it, or knows why it is not there
     return await pin_and_read(
         request,
         lambda connection, pinned: select(

@@ -38,7 +38,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View, find_instance, pin_view, read_view
-from lamella.web import conflicts, indexes
+from lamella.web import conflicts, indexes, rejections
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -206,8 +206,7 @@ async def get_file(
     repository = services.repository
 
     def find(connection: sa.Connection, view: View) -> Entry:
-        tree = view.tree(connection, repository)
-        return find_instance(connection, view.dataset.id, tree, instance)[1]
+        return find_instance(connection, repository, view, instance)[1]
 
     view, entry = await read_view(repository, dataset, revision, find)
     return answer_stored(Pinned(request, services, view, "", ()), entry)
@@ -230,6 +229,7 @@ ROUTER = Router(
         get_commit,
         get_diff,
         *conflicts.HANDLERS,
+        *rejections.HANDLERS,
         get_file,
         *indexes.HANDLERS,
     ],

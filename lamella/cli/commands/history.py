@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.cli.flags import Family, add_dataset_flag, add_json_flag, parse_count
 from lamella.cli.output import print_json, print_lines
-from lamella.cli.target import open_target, parse_target
+from lamella.cli.target import open_target, parse_target, resolve_target
 from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
@@ -49,8 +49,8 @@ def run_log(arguments: argparse.Namespace, settings: Settings) -> int:
         from lamella.vcs.log import read_log
 
         def read(connection: sa.Connection) -> list[Json]:
-            view = open_target(connection, repository, target)
-            return read_log(connection, view.dataset.id, view.revision.commit_id, arguments.limit)
+            owner, commit_id = resolve_target(connection, target)
+            return read_log(connection, owner.id, commit_id, arguments.limit)
 
         return await repository.archive.database.read(read)
 
@@ -70,8 +70,9 @@ def run_show(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def work(repository: Repository) -> Json:
         from lamella.vcs.differences import describe_commit
+        from lamella.vcs.masks import read_shown
 
-        view = await repository.archive.database.read(lambda c: open_target(c, repository, target))
+        view = await read_shown(repository, lambda c: open_target(c, repository, target))
         return await describe_commit(repository, view)
 
     commit = run_on_repository(settings, work)
@@ -90,9 +91,10 @@ def run_diff(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def work(repository: Repository) -> Json:
         from lamella.vcs.differences import describe_differences
+        from lamella.vcs.masks import read_shown
 
-        old, new = await repository.archive.database.read(
-            lambda c: [open_target(c, repository, target) for target in targets]
+        old, new = await read_shown(
+            repository, lambda c: [open_target(c, repository, target) for target in targets]
         )
         return await describe_differences(repository, old, new)
 

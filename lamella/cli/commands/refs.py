@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.cli.flags import Family, Run, add_dataset_flag, add_json_flag
 from lamella.cli.output import print_json, print_lines, print_table
-from lamella.cli.target import DEFAULT_DATASET, open_target, parse_ref, parse_target
+from lamella.cli.target import DEFAULT_DATASET, parse_ref, parse_target, resolve_target
 from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
@@ -48,14 +48,8 @@ def run_create(arguments: argparse.Namespace, settings: Settings) -> int:
         from lamella.vcs.refs import create_ref
 
         def create(connection: sa.Connection) -> Ref:
-            view = open_target(connection, repository, target)
-            return create_ref(
-                connection,
-                view.dataset.id,
-                arguments.kind,
-                arguments.name,
-                view.revision.commit_id,
-            )
+            owner, commit_id = resolve_target(connection, target)
+            return create_ref(connection, owner.id, arguments.kind, arguments.name, commit_id)
 
         return await repository.archive.database.write(create)
 

@@ -99,8 +99,9 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
             export_view,
             prepare_destination,
         )
+        from lamella.vcs.masks import read_shown
 
-        view = await repository.archive.database.read(lambda c: open_target(c, repository, target))
+        view = await read_shown(repository, lambda c: open_target(c, repository, target))
         try:
             prepare_destination(arguments.destination)
         except DestinationInUse as error:
