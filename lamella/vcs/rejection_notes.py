@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,7 @@ from lamella.vcs.tree import InstanceKey
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 _TITLE, _CODE, _SCHEME = "0040A043", "00080100", "00080102"
 _CONTENT, _EVIDENCE = "0040A730", "0040A375"
 _SERIES, _INSTANCES = "00081115", "00081199"
@@ -128,7 +130,7 @@ def _list_evidence(attributes: Mapping[str, Any]) -> Iterator[InstanceKey]:
                     _read(series, _SERIES_UID),
                     _read(instance, _SOP_UID),
                 )
-                if all(names):
+                if all(map(_UID.fullmatch, names)):  # else nothing is stored under it
                     yield names
 
 
