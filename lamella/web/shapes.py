@@ -54,7 +54,13 @@ _ATTRIBUTE: Schema = {
 SHAPES: Mapping[str, Schema] = {
     "Problem": _record({"title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
     "Dataset": _record(
-        {"name": _NAME, "default_branch": _NAME, "duplicates": _TEXT, "created": _TIME}
+        {
+            "name": _NAME,
+            "default_branch": _NAME,
+            "duplicates": _TEXT,
+            "coercion": {"type": "array", "items": {"type": "object"}},
+            "created": _TIME,
+        }
     ),
     "Ref": _record({"name": _NAME, "commit": _COMMIT_ID, "created": _TIME}),
     "Commit": _record(

@@ -35,20 +35,21 @@ CHECKS: list[Any] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-NAMES = {
-    "dataset": ["default", "default", "other"],
-    "revision": ["main", "main", "v1", "main~1"],
-    "study": ["1.2.3", "1.2.4"],
-    "series": ["1.2.3.1", "1.2.4.1"],
-    "instance": ["1.2.3.1.1", "1.2.4.1.1"],
-    "frames": ["1", "1,1", "2"],
-    "path": ["7FE00010", "00081140/0/00081155"],
-    "name": ["side", "v1", "none"],
-    "conflict": [1, 2],
-    "from": ["main~1"],
-    "to": ["main"],
-    "before": ["main~1"],
+THERE: dict[str, Any] = {
+    "dataset": "default",
+    "revision": "v1",
+    "study": "1.2.3",
+    "series": "1.2.3.1",
+    "instance": "1.2.3.1.1",
+    "frames": "1",
+    "path": "7FE00010",
+    "conflict": 1,
+    "from": "main~1",
+    "to": "v1",
+    "before": "main~1",
 }
+"""Names of what is there."""
+ACCEPTS = ["*/*", "application/json", "image/png", "application/dicom", "application/octet-stream"]
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +75,17 @@ def load_operations(http: str) -> dict[str, Any]:
 
 
 def draw_case(data: st.DataObject, http: str) -> Any:
-    """Return a request; the names in it are of things that are there, mostly."""
+    """Return a request; mostly for what is there, and often one that can be answered."""
     operations = load_operations(http)
     operation = operations[data.draw(st.sampled_from(sorted(operations)), label="operation")]
     case = data.draw(operation.as_strategy(data.draw(st.sampled_from(MODES))), label="case")
-    for place in (case.path_parameters, case.query):
-        for name in list(place or ()):
-            if name in NAMES and data.draw(st.integers(0, 3)):
-                place[name] = data.draw(st.sampled_from(NAMES[name]))
+    is_delete = operation.method.upper() == "DELETE"  # or nothing would be there for the others
+    if not is_delete and data.draw(st.integers(0, 3), label="is it missing") < 3:
+        for place in (case.path_parameters, case.query):
+            place.update({name: THERE[name] for name in list(place) if name in THERE})
+        if data.draw(st.booleans(), label="is Accept sound"):
+            case.headers["Accept"] = data.draw(st.sampled_from(ACCEPTS))
+            case.query.pop("accept", None)
     return case
 
 
@@ -106,6 +110,17 @@ def test_answers_are_what_the_document_says(http: str, data: st.DataObject) -> N
 @given(data=st.data())
 def test_ten_thousand_answers(http: str, data: st.DataObject) -> None:
     check_case(data, http)
+
+
+def test_what_is_there_is_found(http: str) -> None:
+    """The cases above would show little if most were refused."""
+    found = 0
+    for name, operation in load_operations(http).items():
+        if name.startswith("GET /dicomweb"):
+            places = {one.name: THERE[one.name] for one in operation.path_parameters}
+            case = operation.Case(path_parameters=places, headers={"Accept": "*/*"})
+            found += case.call_and_validate(checks=CHECKS, timeout=TIMEOUT_S).status_code == 200
+    assert found >= 40
 
 
 def test_every_route_is_described(http: str) -> None:
