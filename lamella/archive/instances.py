@@ -261,11 +261,11 @@ class Intake:
             await self.read_taken()
         if self._lease is not None:
             await self._lease.begin()
-        for spool, new in zip(self._spools, self._fresh or [], strict=True):
-            if new and spool.is_in_memory:
-                await self._append_block(spool, new)
-            elif new:
-                await self._adopt(spool, new)
+        writes = [pair for pair in zip(self._spools, self._fresh or [], strict=True) if pair[1]]
+        if len(writes) == 1:
+            await self._write_pack(*writes[0])
+        elif writes:
+            await self._write_several(writes)
         if self._append is None:
             self.close()
 
@@ -464,6 +464,27 @@ class Intake:
                     fresh.append((segment, offset))
             found.append(fresh)
         return found
+
+    async def _write_several(self, writes: Sequence[tuple[Spool, list[Placed]]]) -> None:
+        """Write packs, as many at once as their store likes; what one meets, all stop for."""
+        turns = asyncio.Semaphore(self._archive.packs.adopts_at_once)
+
+        async def write_in_turn(spool: Spool, fresh: list[Placed]) -> None:
+            async with turns:
+                await self._write_pack(spool, fresh)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for write in writes:
+                    group.create_task(write_in_turn(*write))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _write_pack(self, spool: Spool, fresh: list[Placed]) -> None:
+        if spool.is_in_memory:
+            await self._append_block(spool, fresh)
+        else:
+            await self._adopt(spool, fresh)
 
     async def _append_block(self, spool: Spool, fresh: list[Placed]) -> None:
         """Let a pack that holds others, too, have what a short unit brings."""

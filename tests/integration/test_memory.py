@@ -24,6 +24,7 @@ from pynetdicom import AE, _config
 from tests.harness.multiframe import MultiFrame
 from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import choose_stack
 from tests.harness.web import send, store, store_stream
 
 MOST_KIB = 250_000
@@ -259,9 +260,11 @@ sys.exit(status)
 def run_import(data_dir: Path, path: Path) -> tuple[int, str, int]:
     """Import a file; return exit status, last line on stdout, and the process's peak in KiB."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    chosen = choose_stack(data_dir) | {"data_dir": str(data_dir)}
+    environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_AND_TELL, "import", str(path)],
-        env=environ | {"LAMELLA_DATA_DIR": str(data_dir)},
+        env=environ,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
         text=True,

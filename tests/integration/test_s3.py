@@ -11,6 +11,9 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE
 
+from lamella.settings import Settings
+from lamella.upkeep.doctor.pack_store import check_pack_store
+from lamella.upkeep.doctor.result import Status
 from tests.harness.collection import Collection, make_collection, open_client
 from tests.harness.faulty_s3 import (
     Fault,
@@ -200,6 +203,20 @@ def test_a_store_that_s3_refuses_is_refused(
     collection.store_well(make_instance())
 
 
+def test_what_s3_does_not_give_is_503_with_a_reason(collection: Collection, plan: Plan) -> None:
+    data = make_instance(rows=512, columns=512, fill=9)
+    collection.store_well(data)
+    plan.choose = choose_first(Fault.SLOW_DOWN, 1000, ("GET",))
+    url = f"{collection.api}/instances/1.2.3.1.1/file"
+    frame = "/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1/frames/1"
+    for answer in (collection.client.get(url), collection.get(frame, headers=OCTETS)):
+        assert answer.status_code == 503
+        assert "S3 does not answer" in answer.json()["detail"]
+    assert collection.get("/studies/1.2.3/metadata").status_code == 200
+    plan.choose = lambda _method, _path: None
+    assert collection.read_file("1.2.3.1.1") == data
+
+
 def test_readiness_follows_s3(server: RunningServer, s3_server: S3Server) -> None:
     with open_client() as client:
         assert client.get(f"{server.http}/readyz").status_code == 200
@@ -248,6 +265,36 @@ def test_doctor(
     (check,) = [check for check in json.loads(done.stdout) if check["name"] == "packs"]
     assert (check["status"], check["sentence"]) == (status, sentence)
     assert not (tmp_path / "data").exists()
+
+
+async def test_doctor_warns_of_what_the_bucket_does_by_itself(
+    s3_server: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3_server.make_bucket()
+    settings = Settings(
+        data_dir=tmp_path / "data",
+        storage_url=f"s3://{bucket}/archive",
+        s3_endpoint_url=s3_server.url,
+    )
+    assert [result.status for result in await check_pack_store(settings)] == [Status.OK]
+    client = make_client(s3_server.url)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rules = [
+        {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, "Expiration": {"Days": 30}}
+        for name, prefix in (("logs", "logs/"), ("all", "arch"))
+    ]
+    client.put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": rules}
+    )
+    found = {
+        (result.status, result.sentence.split(":")[0])
+        for result in await check_pack_store(settings)
+    }
+    assert found == {
+        (Status.OK, "s3"),
+        (Status.WARN, "The bucket keeps versions"),
+        (Status.FAIL, "The bucket's lifecycle rule all takes packs away"),
+    }
 
 
 def test_crash_and_two_nodes_on_postgresql(

@@ -47,9 +47,11 @@ class PackStore(ABC):
     Attributes:
         pack_bytes: When a unit has brought so much, what follows goes into another pack, so that
             gc can free parts of it.
+        adopts_at_once: How many packs of a unit are best handed over at the same time.
     """
 
     pack_bytes: int = 64 << 20
+    adopts_at_once: int = 1
 
     @abstractmethod
     async def adopt(self, name: str, spool: Path) -> None:

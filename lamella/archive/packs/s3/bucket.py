@@ -83,6 +83,7 @@ class Bucket:
         Raises:
             OutOfResources: S3 refuses or does not answer.
         """
+        await self._open()  # costs no request, but much of a busy machine's time
         try:
             async with asyncio.timeout(BRIEFLY_S):
                 return await self.call(operation, **parameters)

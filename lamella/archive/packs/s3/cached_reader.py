@@ -53,25 +53,27 @@ class CachedReader:
             IntegrityError: The pack is missing, too short, or not what it was.
             OutOfResources: S3 does not answer, or refuses.
         """
+        pieces = self.read_pieces(name, offset_bytes, length_bytes)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_pieces(self, name: str, offset_bytes: int, length_bytes: int) -> list[bytes]:
+        """Like `read`, in pieces of a chunk or less."""
         if not length_bytes:
-            return b""
-        parts = dict.fromkeys(_list_chunks(offset_bytes, length_bytes), b"")
-        missing = []
-        for index, start, stop in parts:
-            found = self._cache.read(name, index, start, stop)
-            if found is None:
-                missing.append(index)
+            return []
+        found: dict[int, bytes] = {}
+        missing: dict[int, tuple[int, int]] = {}
+        for index, start, stop in _list_chunks(offset_bytes, length_bytes):
+            kept = self._cache.read(name, index, start, stop)
+            if kept is None:
+                missing[index] = (start, stop)
             else:
-                parts[index, start, stop] = found
-        fetched = self._fetch_all(name, missing) if missing else {}
-        pieces: list[bytes | memoryview] = []
-        for part, found in parts.items():
-            index, start, stop = part
-            pieces.append(fetched[index][start:stop] if index in fetched else found)
-        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
-        if len(data) != length_bytes:
+                found[index] = kept
+        if missing:
+            fetched = self._fetch_all(name, list(missing))
+            found |= {n: bytes(fetched[n][start:stop]) for n, (start, stop) in missing.items()}
+        if sum(map(len, found.values())) != length_bytes:
             raise IntegrityError(f"Pack {name} is shorter than its locations say.")
-        return data
+        return [found[index] for index in sorted(found)]
 
     def forget(self, name: str) -> None:
         """Forget what is known of a pack."""

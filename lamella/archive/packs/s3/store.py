@@ -26,8 +26,8 @@ from lamella.errors import IntegrityError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-READS_AT_ONCE = 16
-READS_AHEAD = 2
+READS_AT_ONCE = 8
+READS_AHEAD = 1
 INLINE_READ_BYTES = 256 << 10  # below this a thread hop costs more than the read
 UPLOAD_GIVEN_UP = timedelta(days=1)
 
@@ -48,6 +48,7 @@ class S3PackStore(PackStore):
     """
 
     pack_bytes = 32 << 20
+    adopts_at_once = 4
 
     def __init__(
         self, place: BucketPlace, cache: ChunkCache | None, patience: Patience | None = None
@@ -97,20 +98,24 @@ class S3PackStore(PackStore):
         return bytes(piece.view)
 
     async def stream(self, name: str, offset_bytes: int, length_bytes: int) -> AsyncIterator[bytes]:
-        windows = iter(_cut_windows(offset_bytes, length_bytes) if length_bytes else [])
-        coming: deque[asyncio.Future[bytes]] = deque()
+        coming: deque[asyncio.Future[list[bytes]]] = deque()
         try:
-            for window in windows:
-                coming.append(self._run(self.read_now, name, *window))
+            for window in _cut_windows(offset_bytes, length_bytes):
+                coming.append(self._run(self._read_pieces, name, *window))
                 if len(coming) > READS_AHEAD:
-                    for chunk in _cut_chunks(await coming.popleft()):
-                        yield chunk
+                    for piece in await coming.popleft():
+                        yield piece
             while coming:
-                for chunk in _cut_chunks(await coming.popleft()):
-                    yield chunk
+                for piece in await coming.popleft():
+                    yield piece
         finally:
             for read in coming:
                 read.cancel()
+
+    def _read_pieces(self, name: str, offset_bytes: int, length_bytes: int) -> list[bytes]:
+        if self._reader is not None:
+            return self._reader.read_pieces(name, offset_bytes, length_bytes)
+        return _cut_chunks(self.read_stored(name, offset_bytes, length_bytes))
 
     async def delete(self, name: str) -> None:
         await self._writer.delete(name)
@@ -154,6 +159,8 @@ class S3PackStore(PackStore):
 
 def _cut_windows(offset_bytes: int, length_bytes: int) -> list[tuple[int, int]]:
     """Return (offset, length) of the pieces of a range that are worth a request each."""
+    if not length_bytes:
+        return []
     end = offset_bytes + length_bytes
     borders = range(offset_bytes // FETCH_BYTES * FETCH_BYTES + FETCH_BYTES, end, FETCH_BYTES)
     starts = [offset_bytes, *borders]

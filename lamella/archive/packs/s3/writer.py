@@ -14,10 +14,12 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
 from lamella.archive.packs.s3.bucket import Bucket, Client
+from lamella.archive.packs.s3.part_file import PartFile
 from lamella.archive.packs.s3.trouble import code_of
 from lamella.archive.threads import run_in_thread
 from lamella.errors import LamellaError, OutOfResources
@@ -53,7 +55,7 @@ class PackWriter:
         self._bucket = bucket
         self._place = bucket.place
         self._turns = asyncio.Semaphore(PUTS_AT_ONCE)
-        self._part_turns = asyncio.Semaphore(PARTS_AT_ONCE)  # parts wait in memory
+        self._part_turns = asyncio.Semaphore(PARTS_AT_ONCE)
 
     async def put_bytes(self, name: str, data: bytes) -> None:
         """Store a short pack; it is durable when this returns.
@@ -142,20 +144,25 @@ class PackWriter:
 
         async def send(part: _Part) -> tuple[dict[str, Any], bytes]:
             async with self._part_turns:
-                data = await run_in_thread(_read_part, path, part)
-                digest = await run_in_thread(_hash, data)
+                digest = await run_in_thread(_hash_part, path, part)
                 for _ in range(2):  # a wrong answer once, or a store with ETags of its own
-                    answer = await self._bucket.call(
-                        "upload_part",
-                        Key=key,
-                        UploadId=upload,
-                        PartNumber=part.number,
-                        Body=data,
-                        ContentMD5=b64encode(digest).decode(),
-                    )
+                    answer = await self._bucket.work(lambda c: send_once(c, part, digest))
                     if _fits(answer, digest.hex()):
                         break
             return {"PartNumber": part.number, "ETag": answer["ETag"]}, digest
+
+        async def send_once(client: Client, part: _Part, digest: bytes) -> dict[str, Any]:
+            with _open_part(path, part) as body:
+                answer: dict[str, Any] = await client.upload_part(
+                    Bucket=self._place.bucket,
+                    Key=key,
+                    UploadId=upload,
+                    PartNumber=part.number,
+                    Body=body,
+                    ContentLength=part.length_bytes,
+                    ContentMD5=b64encode(digest).decode(),
+                )
+            return answer
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -221,13 +228,13 @@ def _cut_parts(size_bytes: int) -> list[_Part]:
     ]
 
 
-def _read_part(path: Path, part: _Part) -> bytes:
-    with path.open("rb") as file:
-        file.seek(part.start)
-        data = file.read(part.length_bytes)
-    if len(data) != part.length_bytes:
-        raise OSError(f"{path.name} is shorter than it was")
-    return data
+def _open_part(path: Path, part: _Part) -> BufferedReader:
+    return BufferedReader(PartFile(path, part.start, part.length_bytes))
+
+
+def _hash_part(path: Path, part: _Part) -> bytes:
+    with _open_part(path, part) as file:
+        return hashlib.file_digest(file, _md5).digest()
 
 
 def _hash(data: bytes) -> bytes:
