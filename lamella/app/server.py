@@ -19,7 +19,7 @@ import uvloop
 from lamella.app.collector import relax_collector
 from lamella.app.http_server import HttpServer, listen
 from lamella.app.index_builder import IndexBuilder
-from lamella.app.limits import raise_open_files
+from lamella.app.limits import raise_open_files, share_heaps
 from lamella.app.logs import set_up_logs
 from lamella.app.recovery import Sweeper, commit_left_over, remove_left_packs
 from lamella.app.workers import Place, Workers
@@ -48,6 +48,7 @@ def run_server(settings: Settings) -> int:
     _check_supported(settings)
     set_up_logs(settings.log_level)
     raise_open_files()
+    share_heaps()
     folder = settings.data_dir.absolute()
     try:
         prepare_folder(folder)

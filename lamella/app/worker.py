@@ -14,6 +14,7 @@ import uvloop
 
 from lamella.app.collector import relax_collector
 from lamella.app.http_server import BACKLOG, HttpServer
+from lamella.app.limits import share_heaps
 from lamella.app.logs import set_up_logs
 from lamella.app.workers import READY
 from lamella.archive.installation import Archive, open_archive
@@ -75,6 +76,7 @@ def main() -> None:
     fields = json.loads(text)
     settings = Settings(**(fields | {"data_dir": Path(fields["data_dir"])}))
     set_up_logs(settings.log_level)
+    share_heaps()
     uvloop.run(_serve(settings, door, name, socket.socket(fileno=int(listener))))
 
 
