@@ -204,17 +204,18 @@ def test_a_store_that_s3_refuses_is_refused(
 
 
 def test_what_s3_does_not_give_is_503_with_a_reason(collection: Collection, plan: Plan) -> None:
-    data = make_instance(rows=512, columns=512, fill=9)
+    sop_uid = "1.2.3.1.503"  # no part of it is known from another test, and so in the cache
+    data = make_instance(sop=sop_uid, rows=512, columns=512, fill=9)
     collection.store_well(data)
     plan.choose = choose_first(Fault.SLOW_DOWN, 1000, ("GET",))
-    url = f"{collection.api}/instances/1.2.3.1.1/file"
-    frame = "/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.1/frames/1"
+    url = f"{collection.api}/instances/{sop_uid}/file"
+    frame = f"/studies/1.2.3/series/1.2.3.1/instances/{sop_uid}/frames/1"
     for answer in (collection.client.get(url), collection.get(frame, headers=OCTETS)):
         assert answer.status_code == 503
         assert "S3 does not answer" in answer.json()["detail"]
     assert collection.get("/studies/1.2.3/metadata").status_code == 200
     plan.choose = lambda _method, _path: None
-    assert collection.read_file("1.2.3.1.1") == data
+    assert collection.read_file(sop_uid) == data
 
 
 def test_readiness_follows_s3(server: RunningServer, s3_server: S3Server) -> None:
