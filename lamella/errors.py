@@ -2,7 +2,8 @@
 
     LamellaError
     ├── InvalidRequest            400          a request that cannot be understood
-    │   └── AmbiguousRevision     400          a commit prefix that fits several commits
+    │   ├── AmbiguousRevision     400          a commit prefix that fits several commits
+    │   └── IdentifierMismatch    400  0xA900  a query that is none of its information model
     ├── NotAuthenticated          401
     ├── NotAuthorized             403  0x0124
     ├── NotFound                  404
@@ -67,6 +68,21 @@ class InvalidRequest(LamellaError):
 
 class AmbiguousRevision(InvalidRequest):
     title = "Ambiguous revision"
+
+
+class IdentifierMismatch(InvalidRequest):
+    """An identifier that does not fit its SOP class.
+
+    Args:
+        message: One sentence.
+        tag: The offending element, 8 hex digits.
+    """
+
+    dimse_status = 0xA900
+
+    def __init__(self, message: str, tag: str) -> None:
+        super().__init__(message)
+        self.tag = tag
 
 
 class NotAuthenticated(LamellaError):

@@ -6,6 +6,8 @@
     transport.py    PDUs: from the socket to messages, without needless copies or polling
     reception.py    messages: where a C-STORE's bytes turn off towards the archive
     delivery.py     bytes of one instance, from an association's thread to the archive's intake
+    finding.py      C-FIND: from a request to its answers, page by page
+    identifiers.py  identifiers of C-FIND, read and written
     depot.py        what one association stores, and its commits
     negotiation.py  which SOP classes and transfer syntaxes are accepted
     commands.py     command sets of C-STORE, read and written

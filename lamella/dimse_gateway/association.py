@@ -15,7 +15,8 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.dimse_primitives import C_FIND
+from pynetdicom.pdu_primitives import P_DATA, SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from lamella.archive.installation import Archive
@@ -25,11 +26,14 @@ from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_res
 from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
-from lamella.dimse_gateway.metrics import ADMISSIONS, ASSOCIATIONS, STORE_SECONDS, STORES
+from lamella.dimse_gateway.finding import Finding
+from lamella.dimse_gateway.identifiers import NOT_EXTENDED, ROOTS, Extensions
+from lamella.dimse_gateway.metrics import ADMISSIONS, ASSOCIATIONS, FINDS, STORE_SECONDS, STORES
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
 from lamella.dimse_gateway.reception import Reception, StoreRequest
 from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
 from lamella.errors import SopClassNotSupported
+from lamella.vcs.repository import Repository
 
 LOGGER = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class House(Protocol):
 
     loop: asyncio.AbstractEventLoop
     archive: Archive
+    repository: Repository
 
     async def admit(self, called_ae_title: str, calling_ae_title: str) -> AeTarget | Rejection:
         """Return where an association lands, or why it is rejected."""
@@ -96,12 +101,27 @@ class Admission(ACSE):  # type: ignore[misc]
         self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
         super().send_accept()
 
+    def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
+        """Agree on extensions of queries; there are none of other services."""
+        items = []
+        for uid, proposed in self.requestor.sop_class_extended.items():
+            if str(uid) not in ROOTS:
+                continue
+            agreed = Extensions.parse(proposed)
+            self.assoc.extensions[str(uid)] = agreed
+            item = SOPClassExtendedNegotiation()
+            item.sop_class_uid = uid
+            item.service_class_application_information = agreed.encode(len(proposed))
+            items.append(item)
+        return items
+
 
 class GatewayAssociation(Association):  # type: ignore[misc]
     """An association that peers requested; a thread of its own runs it.
 
     Attributes:
         depot: What it stores; None before it is admitted.
+        extensions: What was agreed on for a SOP class of queries.
     """
 
     is_established: bool
@@ -110,6 +130,9 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         self._wake = threading.Event()
         super().__init__(ae, MODE_ACCEPTOR)
         self.depot: Depot | None = None
+        self.extensions: dict[str, Extensions] = {}
+        self._ae_target: AeTarget | None = None
+        self._is_finding = False
         self._house = house
         self.acse = Admission(self)
         self.dul = GatewayProvider(self)
@@ -120,7 +143,8 @@ class GatewayAssociation(Association):  # type: ignore[misc]
     @property
     def is_busy(self) -> bool:
         """Whether the peer is in the middle of something."""
-        return bool(self.dimse.is_receiving) or not self.dimse.msg_queue.empty()
+        is_receiving = bool(self.dimse.is_receiving) or not self.dimse.msg_queue.empty()
+        return is_receiving or self._is_finding
 
     @property
     def calling_ae_title(self) -> str:
@@ -141,6 +165,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return TEMPORARY_CONGESTION
         if isinstance(target, Rejection):
             return target
+        self._ae_target = target
         self.depot = self._house.open_depot(target, self.calling_ae_title)
         return None
 
@@ -158,6 +183,11 @@ class GatewayAssociation(Association):  # type: ignore[misc]
                 self._ask(delivery.abandon())
             if self.depot is not None:
                 self._submit(self._house.close_depot(self.depot))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for answers any more."""
+        return bool(self._kill or self.dul.has_ended or self.acse.is_aborted())
 
     def cut_off(self) -> None:
         """Abort from any thread, without waiting for the end of it."""
@@ -227,6 +257,9 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         evt.trigger(self, evt.EVT_RELEASED, {})
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
+        if isinstance(msg, C_FIND) and msg.MessageIDBeingRespondedTo is None:
+            self._serve_find(msg, context_id)
+            return
         if not isinstance(msg, StoreRequest):
             super()._serve_request(msg, context_id)
             return
@@ -240,6 +273,20 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             answer = Answer(status, "This presentation context is not for storage.")
         STORES.labels(f"{answer.status:04X}").inc()
         self._send_answer(msg.command, answer, context_id)
+
+    def _serve_find(self, request: C_FIND, context_id: int) -> None:
+        if self._ae_target is None or self.depot is None:
+            return
+        context: PresentationContext = self._accepted_cx[context_id]
+        extensions = self.extensions.get(str(context.abstract_syntax), NOT_EXTENDED)
+        called = str(self.requestor.primitive.called_ae_title).strip()
+        self._is_finding = True
+        try:
+            finding = Finding(self, self._house.repository, self._ae_target, self._ask)
+            status = finding.serve(request, context, extensions, called)
+        finally:
+            self._is_finding = False
+        FINDS.labels(f"{status:04X}").inc()
 
     def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:
         self.dimse.outstanding -= 1

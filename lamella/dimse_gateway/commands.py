@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
+C_CANCEL_RQ = 0x0FFF
 NO_DATA_SET = 0x0101
 COMMENT_LENGTH = 64  # LO
 UID_LENGTH = 64

@@ -38,6 +38,7 @@ class Gateway:
     Attributes:
         loop: Where everything that touches the archive runs.
         archive: Where instances go.
+        repository: Where queries look.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Gateway:
     ) -> None:
         self.loop = loop
         self.archive: Archive = repository.archive
-        self._repository = repository
+        self.repository = repository
         self._settings = settings
         self._ae_titles = ae_titles or ConfiguredAeTitles(settings)
         self._quiet_s = quiet_s
@@ -119,7 +120,7 @@ class Gateway:
 
     def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:
         """Return the depot of a new association."""
-        depot = Depot(self._repository, target, calling_ae_title)
+        depot = Depot(self.repository, target, calling_ae_title)
         self.loop.call_soon_threadsafe(self._depots.add, depot)
         return depot
 

@@ -13,6 +13,7 @@ ADMISSIONS = Counter(
     "lamella_dimse_admissions", "Requests for an association, by outcome", ["outcome"]
 )
 STORES = Counter("lamella_dimse_stores", "C-STORE requests, by status", ["status"])
+FINDS = Counter("lamella_dimse_finds", "C-FIND requests, by final status", ["status"])
 STORE_SECONDS = Histogram(
     "lamella_dimse_store_seconds",
     "From the end of an instance's data set to its answer, in seconds",

@@ -1,5 +1,7 @@
 """Which presentation contexts are accepted: storage of anything, in the sender's own syntax.
 
+Queries are accepted in the uncompressed little endian syntaxes only.
+
 Each context gets the first transfer syntax that its proposal names and that can be stored, so
 that files arrive as they lie at the sender's. SOP classes that no list knows (private, newer
 than this version) are taken for storage, as long as they are not known to be something else.
@@ -10,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom.uid import UID, AllTransferSyntaxes
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.uid import UID_dictionary as uid_dictionary
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
+
+from lamella.dimse_gateway.identifiers import ROOTS
 
 ACCEPTED = 0x00
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03
@@ -37,6 +41,9 @@ TRANSFER_SYNTAX_UIDS = frozenset(
     for uid in (*AllTransferSyntaxes, *ALL_TRANSFER_SYNTAXES, *_MORE_SYNTAXES)
     if not str(uid).startswith(_REAL_TIME_VIDEO)
 )
+IDENTIFIER_SYNTAX_UIDS = frozenset({str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)})
+"""Of queries; every peer has the first of them (PS3.5 §10.1)."""
+
 STORAGE_CLASSES = {str(uid): str(keyword) for keyword, uid in _STORAGE_CLASSES.items()}
 """Keywords of the storage SOP classes of the standard by UID."""
 
@@ -50,19 +57,22 @@ class Service:
         operations: DIMSE messages, in which Lamella is the SCP.
         sop_classes: Their UIDs.
         section: Of PS3.4.
+        takes_others: Whether SOP classes that no list knows are taken for its own.
     """
 
     name: str
     operations: tuple[str, ...]
     sop_classes: frozenset[str]
     section: str
+    takes_others: bool = False
 
 
 SERVICES = (
     Service("Verification", ("C-ECHO",), frozenset({str(Verification)}), "Annex A"),
-    Service("Storage", ("C-STORE",), frozenset(STORAGE_CLASSES), "Annex B"),
+    Service("Storage", ("C-STORE",), frozenset(STORAGE_CLASSES), "Annex B", takes_others=True),
+    Service("Query/Retrieve", ("C-FIND",), frozenset(ROOTS), "Annex C"),
 )
-"""All there are; storage is also of SOP classes that no list knows."""
+"""All there are."""
 
 
 def is_storage_class(sop_class_uid: str) -> bool:
@@ -91,7 +101,7 @@ def _judge_context(proposed: PresentationContext) -> PresentationContext:
     context = PresentationContext()
     context.context_id = proposed.context_id
     context.abstract_syntax = proposed.abstract_syntax
-    accepted = _find_syntax(proposed.transfer_syntax)
+    accepted = _find_syntax(proposed)
     syntaxes = proposed.transfer_syntax or [UID("1.2.840.10008.1.2")]
     context.transfer_syntax = [accepted if accepted is not None else syntaxes[0]]
     if not _offers_service(str(proposed.abstract_syntax)):
@@ -104,8 +114,10 @@ def _judge_context(proposed: PresentationContext) -> PresentationContext:
     return context
 
 
-def _find_syntax(proposed: Sequence[UID]) -> UID | None:
-    return next((uid for uid in proposed if str(uid) in TRANSFER_SYNTAX_UIDS), None)
+def _find_syntax(proposed: PresentationContext) -> UID | None:
+    is_query = str(proposed.abstract_syntax) in ROOTS
+    known = IDENTIFIER_SYNTAX_UIDS if is_query else TRANSFER_SYNTAX_UIDS
+    return next((uid for uid in proposed.transfer_syntax if str(uid) in known), None)
 
 
 def _offers_service(abstract_syntax: str) -> bool:

@@ -1,6 +1,6 @@
 """Messages of one association: data sets of C-STORE turn off to the archive as they arrive.
 
-Everything else (C-ECHO, later queries) is small and goes the way pynetdicom has for it.
+Everything else (C-ECHO, queries) is small and goes the way pynetdicom has for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 
 from lamella.dimse_gateway.commands import (
+    C_CANCEL_RQ,
     C_STORE_RQ,
     StoreCommand,
     read_command_field,
@@ -27,6 +28,7 @@ LOGGER = logging.getLogger(__name__)
 
 LONGEST_COMMAND_BYTES = 16 << 10
 LONGEST_IDENTIFIER_BYTES = 1 << 20
+WAITING_REQUESTS = 16  # likewise: others than stores
 OUTSTANDING_STORES = 4  # a peer that waits for answers, as it must, has one
 
 _COMMAND = 0x01  # bits of the message control header, PS3.8 §E.2
@@ -117,9 +119,14 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         if context_id not in self.assoc._accepted_cx:
             raise ProtocolViolation("a message names a context that was not accepted")
         values = split_command(encoded)
-        if read_command_field(values) == C_STORE_RQ:
+        field = read_command_field(values)
+        if field == C_STORE_RQ:
             self._begin_store(context_id, read_store_command(values))
         else:
+            if field != C_CANCEL_RQ:
+                self.cancel_req.clear()  # they were for requests before this one
+            if self.msg_queue.qsize() >= WAITING_REQUESTS:
+                raise ProtocolViolation("the peer does not wait for answers")
             self._identifier_bytes = 0
             self._pass_on(context_id, bytes([control]) + encoded)
 

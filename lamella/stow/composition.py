@@ -16,11 +16,7 @@ from lamella.archive.part10 import build_file_meta
 from lamella.dicomweb.frame_types import EXPLICIT_VR_LITTLE_ENDIAN
 from lamella.dicomweb.media_types import MediaType
 from lamella.errors import InvalidInstance
-from lamella.imaging.elements import PIXEL_DATA
-from lamella.imaging.explicit import read_pieces
-from lamella.stow import pixels
-from lamella.stow.bulk_parts import BulkPart, BulkParts
-from lamella.stow.data_sets import (
+from lamella.imaging.data_sets import (
     Piece,
     decode_inline,
     read_tag,
@@ -29,6 +25,10 @@ from lamella.stow.data_sets import (
     write_spans,
     write_value,
 )
+from lamella.imaging.elements import PIXEL_DATA
+from lamella.imaging.explicit import read_pieces
+from lamella.stow import pixels
+from lamella.stow.bulk_parts import BulkPart, BulkParts
 from lamella.stow.metadata import DataSet
 from lamella.stow.shelf import Shelf
 

@@ -25,8 +25,8 @@ from lamella.imaging.codestreams import (
     read_jpeg2000_header,
     read_jpeg_header,
 )
+from lamella.imaging.data_sets import Attributes, Piece
 from lamella.imaging.elements import PIXEL_DATA, UNDEFINED_LENGTH, Span, encode_element
-from lamella.stow.data_sets import Attributes, Piece
 
 HEADER_BYTES = 1 << 20
 _ITEM = b"\xfe\xff\x00\xe0"

@@ -5,6 +5,16 @@ from __future__ import annotations
 from lamella.archive.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from lamella.cli.statement.document import NOT_SUPPORTED, Section, Table
 from lamella.cli.statement.statuses import write_statuses
+from lamella.dimse_gateway.finding import (
+    CANCELLED,
+    IDENTIFIER_MISMATCH,
+    LIMIT_REACHED,
+    MOST_ANSWERS,
+    OUT_OF_RESOURCES,
+    SUCCESS,
+    UNABLE_TO_PROCESS,
+    WRONG_CONTEXT,
+)
 from lamella.dimse_gateway.gateway import QUIET_S
 from lamella.dimse_gateway.negotiation import SERVICES, Service
 from lamella.dimse_gateway.server import ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S
@@ -27,6 +37,24 @@ _TEXTS = {
         f"{QUIET_S:g} s of quiet, and every 2,000 instances. Private SOP classes, and those that "
         "no dictionary knows, are taken for storage. No extended negotiation is needed, and none "
         "is answered.",
+    ),
+    "Query/Retrieve": (
+        "C-FIND at the levels PATIENT (Patient Root only), STUDY, SERIES and IMAGE. Every "
+        "attribute that is not private is a key, for return and for matching: by single value, "
+        "list of UIDs, universal, wildcard, range and sequence matching. Each request sees one "
+        "commit, in which is what its association stored before. Answers have the keys that "
+        "were asked, in UTF-8, and Retrieve AE Title and Instance Availability. Numbers of "
+        "patients' related entities and private attributes are not supported (`FF01`).",
+        "Extended negotiation offers relational queries, combined date and time matching, and "
+        "fuzzy matching of person names; without it queries are hierarchical. C-MOVE and C-GET "
+        "are not supported.",
+        f"Final statuses: `{SUCCESS:04X}` all matches were sent; `{LIMIT_REACHED:04X}` there are "
+        f"more than the {MOST_ANSWERS:,} sent; `{CANCELLED:04X}` cancelled; "
+        f"`{OUT_OF_RESOURCES:04X}` out of resources; `{IDENTIFIER_MISMATCH:04X}` the level is none "
+        "of the model's, or a unique key of a level above is missing (Offending Element names "
+        f"it); `{UNABLE_TO_PROCESS:04X}` the identifier cannot be read, a value is not valid for "
+        f"its key, or the query failed; `{WRONG_CONTEXT:04X}` the presentation context is not for "
+        "this query.",
     ),
 }
 
@@ -57,7 +85,8 @@ def write_dimse() -> Section:
 
 def _count(service: Service) -> str:
     n_classes = len(service.sop_classes)
-    return "1 SOP class" if n_classes == 1 else f"{n_classes} SOP classes, and others (section 1.1)"
+    count = "1 SOP class" if n_classes == 1 else f"{n_classes} SOP classes"
+    return f"{count}, and others (section 1.1)" if service.takes_others else count
 
 
 def write_network() -> Section:

@@ -129,11 +129,15 @@ def write_value(tag: int, vr: str, value: bytes) -> bytes:
     Source:
         PS3.5 §6.2 (padding), §6.2.2 (what is too long for its VR's length is UN).
     """
-    if len(value) % 2:
-        value += _padding(vr)
+    value = pad_value(vr, value)
     if vr not in LONG_HEADER_VRS and len(value) > LONGEST_SHORT_BYTES:
         vr = "UN"
     return encode_element(tag, vr, value)
+
+
+def pad_value(vr: str, value: bytes) -> bytes:
+    """Return a value of even length (PS3.5 §6.2)."""
+    return value + _padding(vr) if len(value) % 2 else value
 
 
 def write_spans(tag: int, vr: str, spans: Sequence[Span]) -> Iterator[Piece]:

@@ -17,9 +17,9 @@ from lamella.archive.header import Header, read_header
 from lamella.archive.part10 import build_file_meta
 from lamella.archive.source import MemorySource
 from lamella.errors import InvalidInstance
+from lamella.imaging.data_sets import write_data_set
 from lamella.imaging.elements import Span
 from lamella.imaging.explicit import read_pieces
-from lamella.stow.data_sets import write_data_set
 from tests.harness.samples import SHARED
 
 EXPLICIT = "1.2.840.10008.1.2.1"
