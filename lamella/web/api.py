@@ -17,6 +17,7 @@ from lamella.archive.database import Database
 from lamella.dicomweb.pinned import Pinned
 from lamella.dicomweb.services import services_of
 from lamella.dicomweb.stored_files import answer_stored
+from lamella.errors import InvalidRequest
 from lamella.vcs.coercion_rules import Rule, describe_policy
 from lamella.vcs.commit_object import format_time
 from lamella.vcs.datasets import create_dataset
@@ -99,6 +100,8 @@ async def get_dataset(request: AnyRequest, dataset: str) -> Json:
 @patch("/datasets/{dataset:str}", name="change-dataset")
 async def patch_dataset(request: AnyRequest, dataset: str, data: DatasetChange) -> Json:
     """Change what a dataset does with what comes in."""
+    if data.duplicates is None and data.coercion is None:
+        raise InvalidRequest("A change names `duplicates`, `coercion`, or both.")
 
     def write(connection: sa.Connection) -> DatasetRow:
         row = find_dataset(connection, dataset)

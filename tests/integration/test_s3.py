@@ -204,8 +204,8 @@ def test_a_store_that_s3_refuses_is_refused(
 
 
 def test_what_s3_does_not_give_is_503_with_a_reason(collection: Collection, plan: Plan) -> None:
-    sop_uid = "1.2.3.1.503"  # no part of it is known from another test, and so in the cache
-    data = make_instance(sop=sop_uid, rows=512, columns=512, fill=9)
+    sop_uid = "1.2.3.1.503"  # no part of it, nor its pixels, are known from another test
+    data = make_instance(sop=sop_uid, rows=512, columns=512, fill=252)
     collection.store_well(data)
     plan.choose = choose_first(Fault.SLOW_DOWN, 1000, ("GET",))
     url = f"{collection.api}/instances/{sop_uid}/file"

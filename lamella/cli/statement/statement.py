@@ -21,7 +21,9 @@ from lamella.web.capabilities import Operation, list_operations
 
 def build_statement() -> Statement:
     """Return the statement of this version, as it is installed."""
-    operations = list_operations(Litestar(list_dicomweb_routes(), openapi_config=None).routes)
+    operations = list_operations(
+        Litestar(list_dicomweb_routes(), openapi_config=None, logging_config=None).routes
+    )
     return Statement(
         "DICOM Conformance Statement: Lamella",
         (

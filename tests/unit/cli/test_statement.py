@@ -73,7 +73,9 @@ def test_nothing_is_left_out() -> None:
     for uid in {*STORAGE_CLASSES, *TRANSFER_SYNTAX_UIDS}:
         assert f"| {name_uid(uid)} | `{uid}` |" in text
         assert name_uid(uid) != uid
-    for operation in list_operations(Litestar(list_dicomweb_routes(), openapi_config=None).routes):
+    for operation in list_operations(
+        Litestar(list_dicomweb_routes(), openapi_config=None, logging_config=None).routes
+    ):
         assert f"`/{operation.path}`" in text
         assert f"`{operation.name}`: {operation.summary}" in text
         for media_type in (*operation.answers, *operation.transaction.bodies):
