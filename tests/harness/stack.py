@@ -3,13 +3,12 @@
 `LAMELLA_TEST_STACK=postgresql make test` runs the tests that come through the front door on
 PostgreSQL, `s3` with packs in SeaweedFS, `postgresql+s3` on both: each data folder has a database
 and a prefix of its own on one server each, which starts with the first test that needs it and
-stops with the process.
+stops with the session.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 from contextlib import ExitStack
 from functools import cache
@@ -65,6 +64,14 @@ def run_statement(data_dir: Path, statement: str, **values: Any) -> list[Any]:
     return asyncio.run(run())
 
 
+_SERVERS = ExitStack()
+
+
+def stop_servers() -> None:
+    """Stop what was started; pytest's worker processes end without `atexit`."""
+    _SERVERS.close()
+
+
 @cache
 def _make_database_of(folder: str) -> str:
     return make_database(_start_postgresql(), f"t{sha256(folder.encode()).hexdigest()[:24]}")
@@ -72,17 +79,12 @@ def _make_database_of(folder: str) -> str:
 
 @cache
 def _start_postgresql() -> str:
-    resources = ExitStack()
-    url = resources.enter_context(run_postgresql())
-    atexit.register(resources.close)
-    return url
+    return _SERVERS.enter_context(run_postgresql())
 
 
 @cache
 def _start_s3() -> tuple[str, str]:
     """Return the endpoint of a server and a bucket; what is started from here may use them."""
-    resources = ExitStack()
-    server = resources.enter_context(run_s3_server())
-    atexit.register(resources.close)
+    server = _SERVERS.enter_context(run_s3_server())
     os.environ.update(CREDENTIALS)
     return server.url, server.make_bucket()
