@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lamella.archive import catalog, tables
+from lamella.archive import attribute_index, catalog, tables
 from lamella.archive.database import Database, metadata, open_database
 from lamella.archive.installation import ServerLock, note_move
 from lamella.archive.migration import find_head_revision, migrate_to_head, read_schema_revision
@@ -23,8 +23,10 @@ from lamella.vcs import tables as vcs_tables
 
 BATCH_ROWS = 500
 BUSY_TIMEOUT_S = 60
-TABLES = (tables, catalog, vcs_tables)
+TABLES = (tables, attribute_index, catalog, vcs_tables)
 """Modules that define tables: they must be known before any can be listed."""
+
+VERSION_TABLE = "alembic_version"  # written by the new database's own migration
 
 Progress = Callable[[str, int, int], None]
 """Called with a table's name, rows of it that are copied, and rows that it has."""
@@ -99,6 +101,9 @@ def _open_old(path: Path) -> Iterator[sa.Connection]:
 
 async def _fill(old: sa.Connection, new: Database, progress: Progress) -> dict[str, int]:
     """Copy all tables in the order of their references."""
+    unknown = set(sa.inspect(old).get_table_names()) - set(metadata.tables) - {VERSION_TABLE}
+    if unknown:  # better no move than one that leaves rows behind
+        raise InvalidRequest(f"The database has a table of another kind: {min(unknown)}.")
     await migrate_to_head(new)
 
     def copy(connection: sa.Connection) -> dict[str, int]:

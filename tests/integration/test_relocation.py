@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ def test_other_targets_are_refused(data_dir: Path, url: str) -> None:
     assert finished.returncode == 1
     assert "postgresql://" in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
+
+
+def test_rows_that_nobody_knows_are_not_left_behind(data_dir: Path, postgresql: str) -> None:
+    connection = sqlite3.connect(data_dir / "lamella.db")
+    connection.execute("CREATE TABLE stranger (id INTEGER)")
+    connection.close()
+    finished = move(data_dir, make_database(postgresql, "stranger"))
+    assert finished.returncode == 1
+    assert "stranger" in finished.stderr
+    assert not (data_dir / "database-moved-to").exists()
 
 
 def test_a_server_that_cannot_be_reached_changes_nothing(data_dir: Path) -> None:
