@@ -68,7 +68,7 @@ class Settings:
     redis_url: str = ""
     workers: int = 1
     dimse_processes: int = 1
-    dimse_associations: int = 100
+    dimse_associations: int = 250
     auth: str = "none"
     public_url: str = ""
     trusted_proxies: str = "127.0.0.1,::1"

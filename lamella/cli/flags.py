@@ -26,7 +26,7 @@ SERVER_FLAGS = (
     ("aet", "TITLE", "AE title of default@main (LAMELLA)"),
     ("workers", "N", "HTTP worker processes (1)"),
     ("dimse_processes", "N", "DIMSE processes (1)"),
-    ("dimse_associations", "N", "associations at a time, of all DIMSE processes (100)"),
+    ("dimse_associations", "N", "associations at a time, of all DIMSE processes (250)"),
     ("auth", "KIND", "none, token or oidc (none)"),
     ("public_url", "URL", "base of every absolute URL that is emitted"),
     ("trusted_proxies", "HOSTS", "peers whose X-Forwarded-* headers are believed"),

@@ -223,9 +223,11 @@ def _split_values(pdu: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yield (presentation context ID, value with its control header) of a P-DATA-TF PDU.
 
     Raises:
-        ValueError: The lengths do not add up.
+        ValueError: There is none, or the lengths do not add up.
     """
     offset = 6
+    if offset == len(pdu):
+        raise ValueError("A P-DATA-TF has no presentation data value.")
     while offset < len(pdu):
         if offset + 6 > len(pdu):
             raise ValueError("A presentation data value is cut off.")
