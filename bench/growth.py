@@ -13,7 +13,8 @@ from bench.workload import Slice, TinyStudy, list_tiny_studies, make_tiny
 from lamella.archive.catalog import series_row, study_row
 from lamella.archive.database import metadata
 from lamella.archive.installation import open_archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.settings import Settings
 from lamella.vcs.commits import commit_session
 from lamella.vcs.datasets import create_dataset, ensure_default

@@ -14,7 +14,8 @@ from concurrent.futures import Future
 from typing import cast
 
 from lamella.archive.installation import Archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 
 BLOCK_BYTES = 1 << 20
 _PATIENCE_S = 0.2

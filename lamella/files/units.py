@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from lamella.archive.coercions import Coercer
 from lamella.archive.installation import Archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.errors import InstanceRefused, TooLarge
 from lamella.files.discovery import Found, FoundFile, SkippedFile
 from lamella.files.reader import FileReader, UnreadableFile, find_reason_to_ignore

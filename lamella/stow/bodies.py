@@ -21,7 +21,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from lamella.archive.facts import InstanceFacts
-from lamella.archive.instances import Intake, Received, Taken
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake, Taken
 from lamella.archive.spool import Chunk
 from lamella.archive.threads import run_in_thread
 from lamella.dicomweb.media_types import DICOM, OCTET_STREAM, MediaType, parse_content_type

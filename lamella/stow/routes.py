@@ -13,7 +13,7 @@ import msgspec
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from lamella.archive.instances import Intake
+from lamella.archive.intake import Intake
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.media_types import DICOM, DICOM_JSON, DICOM_XML, JSON, parse_content_type
 from lamella.dicomweb.multipart_writer import (

@@ -14,12 +14,7 @@ import zstandard
 
 from lamella.archive.database import read_clock_us
 from lamella.archive.facts import InstanceFacts, read_facts
-from lamella.archive.instances import (
-    compress_document,
-    key_of,
-    make_derived_row,
-    make_instance_row,
-)
+from lamella.archive.instances import compress_document, key_of, make_derived_row, make_instance_row
 from lamella.archive.tables import derived, instance
 from lamella.archive.threads import run_in_thread
 from lamella.errors import IntegrityError, InvalidInstance

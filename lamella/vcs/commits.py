@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from lamella.archive.attribute_index import AttributeIndex, list_written, load_indexes
 from lamella.archive.database import read_clock_us
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.archive.levels import Level
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement

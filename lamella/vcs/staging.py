@@ -15,7 +15,8 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from lamella.archive.database import read_clock_us
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.archive.statements import Statement, insert_into
 from lamella.archive.upsert import insert_missing
 from lamella.vcs.history import load_commit

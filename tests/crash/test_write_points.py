@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from pydicom import dcmread
 
 from lamella.archive.installation import Archive, open_archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.archive.tables import pack
 from lamella.errors import OutOfResources
 from lamella.settings import Settings

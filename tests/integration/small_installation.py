@@ -13,7 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from lamella.archive.installation import Archive, open_archive
-from lamella.archive.instances import Intake
+from lamella.archive.intake import Intake
 from lamella.settings import Settings
 from lamella.vcs.commits import Committed, commit_session
 from lamella.vcs.datasets import ensure_default

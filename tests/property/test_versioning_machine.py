@@ -31,7 +31,8 @@ from hypothesis.stateful import (
 )
 
 from lamella.archive.installation import open_archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.archive.levels import (
     SERIES_RELATED_INSTANCES,
     STUDY_RELATED_INSTANCES,

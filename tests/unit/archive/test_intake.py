@@ -13,7 +13,8 @@ from lamella.archive import blocks
 from lamella.archive.blobs import Blobs
 from lamella.archive.blocks import BlockPool
 from lamella.archive.installation import Archive, open_archive
-from lamella.archive.instances import Intake, Received
+from lamella.archive.instances import Received
+from lamella.archive.intake import Intake
 from lamella.errors import InvalidInstance
 from lamella.settings import Settings
 from lamella.vcs.datasets import ensure_default

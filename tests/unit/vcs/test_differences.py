@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from lamella.archive.installation import open_archive
-from lamella.archive.instances import Intake
+from lamella.archive.intake import Intake
 from lamella.settings import Settings
 from lamella.vcs import differences
 from lamella.vcs.commits import commit_session
