@@ -19,6 +19,7 @@ from lamella.cli.commands import (
     datasets,
     history,
     indexes,
+    publishing,
     refs,
     rejections,
     serving,
@@ -34,6 +35,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _GROUPS = (
     serving,
     transfer,
+    publishing,
     datasets,
     indexes,
     refs,

@@ -15,11 +15,18 @@ class Progress(Protocol):
         """Count one file."""
         ...
 
+    def add_many(self, count: int) -> None:
+        """Count files of whatever size."""
+        ...
+
 
 class Silence:
     """Progress that nobody sees."""
 
     def add(self, size_bytes: int) -> None:
+        """Count nothing."""
+
+    def add_many(self, count: int) -> None:
         """Count nothing."""
 
 
@@ -76,5 +83,9 @@ def show_progress(title: str, n_files: int, size_bytes: int | None) -> Iterator[
                 self.files += 1
                 step = 1 if size_bytes is None else size
                 bar.update(task, advance=step, files=self.files)
+
+            def add_many(self, count: int) -> None:
+                self.files += count
+                bar.update(task, advance=count if size_bytes is None else 0, files=self.files)
 
         yield _Bar()

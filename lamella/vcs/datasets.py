@@ -18,6 +18,7 @@ from lamella.vcs.commits import COMMITTER
 from lamella.vcs.history import save_commit, save_nodes
 from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, MemoryNodes, encode_node
 from lamella.vcs.policies import check_duplicates
+from lamella.vcs.publications import list_publications
 from lamella.vcs.refs import (
     BRANCH,
     DEFAULT_BRANCH,
@@ -97,7 +98,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     Raises:
         RevisionNotFound: There is none.
         Conflict: It is the dataset that AE titles and clients land on by default, or instances
-            are on their way into it.
+            are on their way into it, or it is published.
     """
     if name == DEFAULT_DATASET:
         raise Conflict(f"{name!r} is the default dataset and cannot be deleted.")
@@ -105,6 +106,8 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     sessions = sa.select(sa.func.count()).where(session.c.dataset_id == owner.id)
     if connection.execute(sessions).scalar_one():
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
+    if list_publications(connection, owner.id):
+        raise Conflict(f"{name!r} is published: withdraw that first (lamella publish --withdraw).")
     rejections = sa.select(rejection.c.id).where(rejection.c.dataset_id == owner.id)
     connection.execute(sa.delete(rejected).where(rejected.c.rejection_id.in_(rejections)))
     for table in (

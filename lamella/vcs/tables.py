@@ -181,3 +181,25 @@ place = sa.Table(
     sa.Column("series_uid", sa.Text, primary_key=True),
     sqlite_with_rowid=False,
 )
+
+published = sa.Table(
+    "published",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("commit_id", Digest, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Index("ix_published_name", "dataset_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+published_pack = sa.Table(
+    "published_pack",
+    metadata,
+    sa.Column("published_id", BigId, sa.ForeignKey("published.id"), primary_key=True),
+    sa.Column("pack_id", BigId, sa.ForeignKey("pack.id"), primary_key=True),
+    sa.Index("ix_published_pack_pack", "pack_id"),
+    sqlite_with_rowid=False,
+)  # packs whose bytes a published index names: they stay where they are

@@ -138,6 +138,24 @@ class PackStoreContract:
         await store.delete(first)
         await store.delete(name_pack())
 
+    async def read_beside(self, store: PackStore, name: str) -> bytes | None:
+        """Return what the store keeps beside its packs under a name."""
+        raise NotImplementedError
+
+    async def test_what_is_kept_beside_the_packs_is_none_of_them(
+        self, store: PackStore, spool_folder: Path
+    ) -> None:
+        path, name = spool_folder / "draft", "published/default/main.idx"
+        for data in (b"first", b"second, longer"):
+            path.write_bytes(data)
+            await store.put_beside(name, path)
+            assert path.read_bytes() == data
+            assert await self.read_beside(store, name) == data
+        assert [info async for info in store.list()] == []
+        await store.remove_beside(name)
+        await store.remove_beside(name)
+        assert await self.read_beside(store, name) is None
+
     async def test_a_store_that_is_well_says_so(self, store: PackStore) -> None:
         await store.check()
 

@@ -23,6 +23,10 @@ class TestMemoryPackStore(PackStoreContract):
     async def store(self, tmp_path: Path) -> PackStore:
         return MemoryPackStore()
 
+    async def read_beside(self, store: PackStore, name: str) -> bytes | None:
+        assert isinstance(store, MemoryPackStore)
+        return store.beside.get(name)
+
 
 class TestLocalPackStore(PackStoreContract):
     @pytest.fixture
@@ -36,6 +40,13 @@ class TestLocalPackStore(PackStoreContract):
         folder = tmp_path / "packs" / "spool"
         folder.mkdir(parents=True)
         return folder
+
+    async def read_beside(self, store: PackStore, name: str) -> bytes | None:
+        assert isinstance(store, LocalPackStore)
+        path = store.folder / name
+        if path.parent.is_dir():
+            assert [each.name for each in path.parent.iterdir()] in ([], [path.name])
+        return path.read_bytes() if path.exists() else None
 
     async def test_packs_survive_the_process_that_wrote_them(
         self, store: LocalPackStore, spool_folder: Path

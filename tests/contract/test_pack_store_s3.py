@@ -13,6 +13,7 @@ import pytest
 
 from lamella.archive.blocks import Block
 from lamella.archive.packs.s3 import writer
+from lamella.archive.packs.s3.bucket import Client
 from lamella.archive.packs.s3.chunk_cache import CHUNK_BYTES, ChunkCache
 from lamella.archive.packs.s3.patience import Patience
 from lamella.archive.packs.s3.place import BucketPlace
@@ -85,6 +86,21 @@ class S3Contract(PackStoreContract):
         opened = S3PackStore(place, cache, PATIENCE)
         yield opened
         await opened.close()
+
+    async def read_beside(self, store: PackStore, name: str) -> bytes | None:
+        assert isinstance(store, S3PackStore)
+        found = {key: size async for key, size in store.bucket.list(store.place.prefix)}
+        key = store.place.key_beside(name)
+        if key not in found:
+            return None
+
+        async def read(client: Client) -> bytes:
+            answer = await client.get_object(Bucket=store.place.bucket, Key=key)
+            async with answer["Body"] as stream:
+                data: bytes = await stream.read()
+            return data
+
+        return await store.bucket.work(read)
 
 
 class TestS3PackStore(S3Contract):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
+import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 from lamella.archive.blocks import Block
 from lamella.archive.packs.descriptors import Descriptor, DescriptorCache
 from lamella.archive.packs.growing import GrowingPack, PackGrower
-from lamella.archive.packs.store import PackInfo, PackRange, PackStore
+from lamella.archive.packs.store import CHUNK_BYTES, PackInfo, PackRange, PackStore
 from lamella.archive.threads import finish, run_in_thread
 from lamella.errors import IntegrityError, OutOfResources
 
@@ -100,6 +102,15 @@ class LocalPackStore(PackStore):
         self._open.drop(lambda key: key == name)
         await asyncio.to_thread(self.path_of(name).unlink, True)
 
+    async def put_beside(self, name: str, path: Path) -> None:
+        try:
+            await run_in_thread(self._copy_beside, name, path)
+        except OSError as error:
+            raise OutOfResources(f"The pack store cannot write: {error.strerror}.") from error
+
+    async def remove_beside(self, name: str) -> None:
+        await run_in_thread((self.folder / name).unlink, True)
+
     async def list(self) -> AsyncIterator[PackInfo]:
         for folder in sorted(self.folder.iterdir()):
             if not folder.is_dir() or len(folder.name) != 2:
@@ -131,6 +142,21 @@ class LocalPackStore(PackStore):
         finally:
             os.close(fd)
         os.rename(spool, target)
+        sync_folder(target.parent)
+
+    def _copy_beside(self, name: str, path: Path) -> None:
+        target = self.folder / name
+        make_durable_folder(target.parent)
+        draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            with path.open("rb") as source, draft.open("xb") as copy:
+                shutil.copyfileobj(source, copy, CHUNK_BYTES)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(draft, target)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
         sync_folder(target.parent)
 
     def _open_growing(self, name: str) -> GrowingPack:

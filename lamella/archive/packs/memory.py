@@ -12,10 +12,15 @@ from lamella.errors import IntegrityError
 
 
 class MemoryPackStore(PackStore):
-    """A dictionary of packs that passes the same contract as the others."""
+    """A dictionary of packs that passes the same contract as the others.
+
+    Attributes:
+        beside: What is kept beside the packs, by name.
+    """
 
     def __init__(self) -> None:
         self._packs: dict[str, bytes] = {}
+        self.beside: dict[str, bytes] = {}
 
     async def adopt(self, name: str, spool: Path) -> None:
         self._packs[name] = await asyncio.to_thread(spool.read_bytes)
@@ -42,6 +47,12 @@ class MemoryPackStore(PackStore):
 
     async def delete(self, name: str) -> None:
         self._packs.pop(name, None)
+
+    async def put_beside(self, name: str, path: Path) -> None:
+        self.beside[name] = await asyncio.to_thread(path.read_bytes)
+
+    async def remove_beside(self, name: str) -> None:
+        self.beside.pop(name, None)
 
     async def list(self) -> AsyncIterator[PackInfo]:
         for name, data in list(self._packs.items()):

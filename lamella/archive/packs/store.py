@@ -118,6 +118,22 @@ class PackStore(ABC):
         await self.delete(name)
 
     @abstractmethod
+    async def put_beside(self, name: str, path: Path) -> None:
+        """Keep a copy of a file beside the packs, in place of one of that name; durable on return.
+
+        Args:
+            name: Its path from the root of the storage on; no pack's.
+            path: The file, which stays.
+
+        Raises:
+            OutOfResources: There is no room, or the store does not answer.
+        """
+
+    @abstractmethod
+    async def remove_beside(self, name: str) -> None:
+        """Remove what `put_beside` kept; what is not there is no error."""
+
+    @abstractmethod
     def list(self) -> AsyncIterator[PackInfo]:
         """Yield every pack, in no particular order."""
 

@@ -40,6 +40,10 @@ class BucketPlace:
         """Return a pack's key."""
         return f"{self.pack_prefix}{name[:2]}/{name[2:]}.pack"
 
+    def key_beside(self, name: str) -> str:
+        """Return the key of something else than a pack."""
+        return f"{self.prefix}{name}"
+
     def name_of(self, key: str) -> str | None:
         """Return the name of the pack that has this key, or None if it is no pack's."""
         match = _PACK_KEY.fullmatch(key.removeprefix(self.pack_prefix))

@@ -125,6 +125,12 @@ class S3PackStore(PackStore):
     async def discard(self, name: str) -> None:
         await self._writer.discard(name)
 
+    async def put_beside(self, name: str, path: Path) -> None:
+        await self._writer.put_object(self.place.key_beside(name), path)
+
+    async def remove_beside(self, name: str) -> None:
+        await self.bucket.call("delete_object", Key=self.place.key_beside(name))
+
     async def list(self) -> AsyncIterator[PackInfo]:
         async for key, size_bytes in self.bucket.list(self.place.pack_prefix):
             name = self.place.name_of(key)

@@ -65,7 +65,8 @@ class PackWriter:
         """
         digest = await run_in_thread(_hash, data)
         async with self._turns:
-            await self._put(name, lambda: nullcontext(data), len(data), digest)
+            key = self._place.key_of(name)
+            await self._put(key, lambda: nullcontext(data), len(data), digest)
 
     async def put_file(self, name: str, path: Path) -> None:
         """Store a file as a pack; it is durable when this returns.
@@ -73,15 +74,23 @@ class PackWriter:
         Raises:
             OutOfResources: As `put_bytes`, or the file cannot be read.
         """
+        await self.put_object(self._place.key_of(name), path)
+
+    async def put_object(self, key: str, path: Path) -> None:
+        """Store a file under a key; it is durable when this returns.
+
+        Raises:
+            OutOfResources: As `put_file`.
+        """
         try:
             size_bytes = (await run_in_thread(path.stat)).st_size
             async with self._turns:
                 if size_bytes > SINGLE_PUT_BYTES:
-                    await self._put_parts(name, path, size_bytes)
+                    await self._put_parts(key, path, size_bytes)
                     return
                 digest = await run_in_thread(_hash_file, path)
                 # each attempt has a file of its own: a thread may still read for one given up
-                await self._put(name, lambda: path.open("rb"), size_bytes, digest)
+                await self._put(key, lambda: path.open("rb"), size_bytes, digest)
         except OSError as error:
             raise OutOfResources(f"A spool file cannot be read: {error.strerror}.") from error
 
@@ -102,13 +111,11 @@ class PackWriter:
 
     async def _put(
         self,
-        name: str,
+        key: str,
         open_body: Callable[[], AbstractContextManager[bytes | IO[bytes]]],
         size_bytes: int,
         digest: bytes,
     ) -> None:
-        key = self._place.key_of(name)
-
         async def send(client: Client) -> dict[str, Any]:
             with open_body() as body:
                 answer: dict[str, Any] = await client.put_object(
@@ -124,8 +131,7 @@ class PackWriter:
         if not _fits(answer, digest.hex()):
             await self._compare(key, size_bytes, digest)
 
-    async def _put_parts(self, name: str, path: Path, size_bytes: int) -> None:
-        key = self._place.key_of(name)
+    async def _put_parts(self, key: str, path: Path, size_bytes: int) -> None:
         upload = (await self._bucket.call("create_multipart_upload", Key=key))["UploadId"]
         try:
             parts = await self._send_parts(key, upload, path, size_bytes)
