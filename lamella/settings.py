@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class Settings:
     insecure: bool = False
     calling_aets: str = ""
     log_level: str = "info"
+    deid_dir: str = ""
+    deid_secret: str = field(default="", repr=False)
 
     @property
     def http_address(self) -> Address:
@@ -107,6 +109,11 @@ class Settings:
         """Origins whose pages may read answers; `local` and `*` stand for many."""
         names = frozenset(name.strip() for name in self.cors_origins.split(",") if name.strip())
         return names - {"off"}
+
+    @property
+    def deid_folder(self) -> Path:
+        """Where project keys and identifier maps are; outside of every dataset."""
+        return Path(self.deid_dir).expanduser() if self.deid_dir else self.data_dir / "deid"
 
     @property
     def max_request_bytes(self) -> int | None:
@@ -164,7 +171,7 @@ def load_settings(
         InvalidRequest: A value cannot be understood, or `lamella.toml` has an unknown key.
     """
     environ = os.environ if environ is None else environ
-    names = [field.name for field in fields(Settings)]
+    names = [member.name for member in fields(Settings)]
     merged: dict[str, str] = _read_config_file((folder or Path.cwd()) / CONFIG_FILE, names)
     for name in names:
         value = environ.get(f"LAMELLA_{name.upper()}")

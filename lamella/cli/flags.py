@@ -18,6 +18,7 @@ STORAGE_FLAGS = (
     ("s3_endpoint_url", "URL", "of an S3-compatible store (AWS)"),
     ("s3_cache", "SIZE", "how much of S3's packs to keep in the data folder (4GiB)"),
     ("max_instance", "SIZE", "longest instance, such as 500MB (no bound)"),
+    ("deid_dir", "FOLDER", "where keys and maps of de-identification are (DATA_DIR/deid)"),
     ("log_level", "LEVEL", "debug, info, warning or error (info)"),
 )
 SERVER_FLAGS = (

@@ -17,6 +17,7 @@ from lamella.cli.commands import (
     conflicts,
     conformance,
     datasets,
+    deid,
     history,
     indexes,
     publishing,
@@ -42,6 +43,7 @@ _GROUPS = (
     history,
     conflicts,
     rejections,
+    deid,
     upkeep,
     conformance,
 )
