@@ -30,6 +30,7 @@
     ├── RangeNotSatisfiable       416
     ├── IntegrityError            500  0x0110  stored bytes are not what they should be
     └── OutOfResources            503  0xA700  disk full, too busy
+        └── PeerUnavailable       503          a peer that is called is down or rejects
 
 Messages are one sentence, carry UIDs and names of refs, and never patient values.
 
@@ -202,3 +203,7 @@ class SenderStalled(LamellaError):
 
 class OutOfResources(LamellaError):
     http_status, dimse_status, title = 503, 0xA700, "Out of resources"
+
+
+class PeerUnavailable(OutOfResources):
+    """An application entity that is called is down, rejects, or does not answer."""

@@ -70,7 +70,7 @@ def open_target(connection: sa.Connection, repository: Repository, target: Targe
     """
     from lamella.vcs.view import open_view
 
-    return open_view(connection, repository, *_name_view(connection, target))
+    return open_view(connection, repository, *name_view(connection, target))
 
 
 def resolve_target(connection: sa.Connection, target: Target) -> tuple[DatasetRow, bytes]:
@@ -82,12 +82,12 @@ def resolve_target(connection: sa.Connection, target: Target) -> tuple[DatasetRo
     from lamella.vcs.refs import find_dataset
     from lamella.vcs.revision import resolve
 
-    name, revision = _name_view(connection, target)
+    name, revision = name_view(connection, target)
     owner = find_dataset(connection, name)
     return owner, resolve(connection, owner, revision).commit_id
 
 
-def _name_view(connection: sa.Connection, target: Target) -> tuple[str, str | None]:
+def name_view(connection: sa.Connection, target: Target) -> tuple[str, str | None]:
     """Return the dataset and the revision that a target names."""
     if target.word is None:
         return target.dataset or DEFAULT_DATASET, target.revision

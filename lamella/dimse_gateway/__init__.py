@@ -13,6 +13,7 @@
     commands.py     command sets of C-STORE, read and written
     part10.py       the file meta information that is put before a received data set
     ae_titles.py    called AE titles and what they stand for
+    peers.py        other installations that Lamella calls
     failures.py     how the unexpected is logged
     metrics.py      what is counted
 

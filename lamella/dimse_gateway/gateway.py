@@ -12,7 +12,7 @@ import socket
 import time
 
 from lamella.archive.installation import Archive
-from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, ConfiguredAeTitles
+from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, KnownAeTitles
 from lamella.dimse_gateway.association import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
@@ -54,7 +54,7 @@ class Gateway:
         self.archive: Archive = repository.archive
         self.repository = repository
         self._settings = settings
-        self._ae_titles = ae_titles or ConfiguredAeTitles(settings)
+        self._ae_titles = ae_titles or KnownAeTitles(settings, repository.archive.database)
         self._quiet_s = quiet_s
         self._depots: set[Depot] = set()
         self._server: GatewayServer | None = None
@@ -112,10 +112,11 @@ class Gateway:
 
     async def admit(self, called_ae_title: str, calling_ae_title: str) -> AeTarget | Rejection:
         """Return where an association lands, or why it is rejected."""
-        allowed = self._settings.allowed_calling_aets
+        target = await self._ae_titles.resolve_ae_title(called_ae_title)
+        own = target.callers if target is not None else frozenset()
+        allowed = own or self._settings.allowed_calling_aets
         if allowed and calling_ae_title.strip() not in allowed:
             return CALLING_AE_TITLE_NOT_RECOGNIZED
-        target = await self._ae_titles.resolve_ae_title(called_ae_title)
         return CALLED_AE_TITLE_NOT_RECOGNIZED if target is None else target
 
     def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:

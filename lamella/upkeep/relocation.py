@@ -19,11 +19,12 @@ from lamella.archive.installation import ServerLock, note_move
 from lamella.archive.migration import find_head_revision, migrate_to_head, read_schema_revision
 from lamella.errors import InvalidRequest, OutOfResources
 from lamella.settings import Settings
+from lamella.vcs import network_tables
 from lamella.vcs import tables as vcs_tables
 
 BATCH_ROWS = 500
 BUSY_TIMEOUT_S = 60
-TABLES = (tables, attribute_index, catalog, vcs_tables)
+TABLES = (tables, attribute_index, catalog, vcs_tables, network_tables)
 """Modules that define tables: they must be known before any can be listed."""
 
 VERSION_TABLE = "alembic_version"  # written by the new database's own migration

@@ -128,8 +128,9 @@ def _write_entity() -> Section:
     return Section(
         "DIMSE Gateway",
         (
-            "Associations are accepted whose called AE title is known and whose calling AE title "
-            "is in `LAMELLA_CALLING_AETS`, if that is set. Each presentation context is judged by "
+            "Associations are accepted whose called AE title is known (`LAMELLA_AET`, or added by "
+            "`lamella aet add`) and whose calling AE title is in that one's list or else in "
+            "`LAMELLA_CALLING_AETS`, if that is set. Each presentation context is judged by "
             "itself, and accepted in the first transfer syntax of the proposal that can be stored "
             "(section 1.1). SCP/SCU role selection is not answered. A stopping gateway lets "
             "associations end for some seconds, then aborts them, and commits what it "

@@ -10,6 +10,7 @@ from alembic.script import ScriptDirectory
 
 import lamella.archive.catalog
 import lamella.archive.tables
+import lamella.vcs.network_tables
 import lamella.vcs.tables  # noqa: F401  (registers its tables)
 from lamella.archive.database import metadata, open_database
 from lamella.archive.migration import (
