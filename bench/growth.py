@@ -59,10 +59,15 @@ class Store:
         self.repository = repository
 
     @classmethod
-    async def open(cls, folder: Path) -> Store:
-        """Open a data folder, a new one or one of an earlier run."""
+    async def open(cls, folder: Path, database_url: str = "") -> Store:
+        """Open a data folder, a new one or one of an earlier run.
+
+        Args:
+            folder: Where it is.
+            database_url: Where its rows are; in the folder if this is empty.
+        """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        archive = await open_archive(Settings(data_dir=folder))
+        archive = await open_archive(Settings(data_dir=folder, database_url=database_url))
         await archive.database.write(ensure_default)
         return cls(Repository(archive))
 
@@ -111,8 +116,9 @@ def count_rows(connection: sa.Connection) -> dict[str, int]:
         )
         for table in metadata.sorted_tables
     }
+    measure = measure_column if connection.dialect.name == "sqlite" else _measure_kept
     for table in (*TREE, *CATALOG):
-        lengths = " + ".join(measure_column(column.name) for column in table.columns)
+        lengths = " + ".join(measure(column.name) for column in table.columns)
         query = f"SELECT coalesce(sum({lengths}), 0) FROM {table.name}"
         counts[f"{table.name} bytes"] = int(connection.exec_driver_sql(query).scalar_one())
     return counts
@@ -123,18 +129,34 @@ def measure_column(name: str) -> str:
     return f"coalesce(length(CAST({name} AS BLOB)), 0)"
 
 
+def _measure_kept(name: str) -> str:
+    """Return SQL for the bytes that a column takes in PostgreSQL, compressed where it does that."""
+    return f"coalesce(pg_column_size({name}), 0)"
+
+
 def generate_commits(
-    studies: int, instances: int, commits: int, first: int = 0
+    studies: int, instances: int, commits: int, first: int = 0, series: int = 1
 ) -> Iterator[tuple[list[TinyStudy], list[Slice]]]:
-    """Yield what each commit stores: whole new studies, of one series each.
+    """Yield what each commit stores: whole new studies.
 
     Args:
+        studies: In all.
+        instances: In all.
+        commits: In all.
         first: How many commits were made before.
+        series: Of a study; its instances are dealt out to them.
     """
     each, per_study = studies // commits, instances // studies
     for index in range(first, commits):
         group = list_tiny_studies(each, first=index * each)
-        yield group, [make_tiny(study, 0, n) for study in group for n in range(per_study)]
+        yield (
+            group,
+            [
+                make_tiny(study, n % series, n // series)
+                for study in group
+                for n in range(per_study)
+            ],
+        )
 
 
 async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:

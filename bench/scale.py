@@ -42,6 +42,7 @@ class ScaleSizes:
     studies: int
     instances: int
     commits: int
+    series_each: int = 1
 
     @property
     def back(self) -> int:
@@ -49,12 +50,16 @@ class ScaleSizes:
         return self.commits // 2
 
 
-def size_by_commits(commits: int) -> ScaleSizes:
+def size_by_commits(commits: int, series_each: int = 1) -> ScaleSizes:
     """Return sizes in the usual proportion: ten studies of ten instances a commit.
 
     A run of more commits can go on in the folder of one of fewer.
+
+    Args:
+        commits: How many.
+        series_each: Series of a study.
     """
-    return ScaleSizes(commits * 10, commits * 100, commits)
+    return ScaleSizes(commits * 10, commits * 100, commits, series_each)
 
 
 FULL = size_by_commits(10_000)
@@ -117,7 +122,9 @@ async def grow(store: Store, sizes: ScaleSizes, ids: Path) -> None:
     begun = perf_counter()
     incoming: asyncio.Task[Incoming] | None = None
     with ids.open("a") as log:
-        groups = generate_commits(sizes.studies, sizes.instances, sizes.commits, done)
+        groups = generate_commits(
+            sizes.studies, sizes.instances, sizes.commits, done, sizes.series_each
+        )
         for index, (_, instances) in enumerate(groups, done):
             following = asyncio.create_task(store.receive("default", instances))
             if incoming is not None:

@@ -10,7 +10,7 @@ hold one value (several, joined by backslash, in `modalities` and `sop_classes`)
 the order of results made one text: of studies the newest first, of a study's series by number.
 
     study_attributes, series_attributes    instance's DICOM JSON → the level's attributes
-    intern_study, intern_series            attributes → row id
+    intern_study, intern_series_rows       attributes → row id
     search.search_studies, …               query, visible rows → page of rows
 """
 
@@ -107,18 +107,19 @@ series_row = sa.Table(
 )
 
 
-def _prepare_find(table: sa.Table, uid: sa.Column[str]) -> Statement:
-    return Statement(
-        sa.select(table.c.row_id).where(
-            table.c.dataset_id == sa.bindparam("dataset_id"),
-            uid == sa.bindparam("uid"),
-            table.c.digest == sa.bindparam("digest"),
-        )
+_FIND_STUDY = Statement(
+    sa.select(study_row.c.row_id).where(
+        study_row.c.dataset_id == sa.bindparam("dataset_id"),
+        study_row.c.study_uid == sa.bindparam("uid"),
+        study_row.c.digest == sa.bindparam("digest"),
     )
-
-
-_FIND_STUDY = _prepare_find(study_row, study_row.c.study_uid)
-_FIND_SERIES = _prepare_find(series_row, series_row.c.series_uid)
+)
+_FIND_SERIES = Statement(
+    sa.select(series_row.c.series_uid, series_row.c.digest, series_row.c.row_id).where(
+        series_row.c.dataset_id == sa.bindparam("dataset_id"),
+        series_row.c.series_uid.in_(sa.bindparam("uids", expanding=True)),
+    )
+)
 _INSERT_STUDY = insert_into(study_row)
 _INSERT_SERIES = insert_into(series_row)
 
@@ -222,15 +223,35 @@ def intern_series(
     Raises:
         InvalidInstance: The attributes have no Series or no Study Instance UID.
     """
-    values = make_series_values(attributes)
-    known = {"dataset_id": dataset_id, "uid": values["series_uid"], "digest": values["digest"]}
-    row_id = _FIND_SERIES.fetch_value(conn, known)
-    if row_id is None:
-        row_id = allocate()
-        _INSERT_SERIES.run(conn, {"dataset_id": dataset_id, "row_id": row_id, **values})
-        entries = list_row_entries(dataset_id, row_id, attributes, indexes)
-        write_entries(conn, row_entry, entries)
-    return int(row_id)
+    (row_id,) = intern_series_rows(conn, dataset_id, [attributes], allocate, indexes)
+    return row_id
+
+
+def intern_series_rows(
+    conn: sa.Connection,
+    dataset_id: int,
+    all_attributes: Sequence[Mapping[str, Any]],
+    allocate: Callable[[], int],
+    indexes: Sequence[AttributeIndex] = (),
+) -> list[int]:
+    """Do for many series what `intern_series` does for one, in as many statements.
+
+    Args: as for `intern_series`; the series are different ones.
+    """
+    values = [make_series_values(attributes) for attributes in all_attributes]
+    names = {"dataset_id": dataset_id, "uids": [one["series_uid"] for one in values]}
+    known = {(uid, key): row_id for uid, key, row_id in _FIND_SERIES.fetch_all(conn, names)}
+    ids, rows, entries = [], [], []
+    for one, attributes in zip(values, all_attributes, strict=True):
+        row_id = known.get((one["series_uid"], one["digest"]))
+        if row_id is None:
+            row_id = allocate()
+            rows.append({"dataset_id": dataset_id, "row_id": row_id, **one})
+            entries += list_row_entries(dataset_id, row_id, attributes, indexes)
+        ids.append(int(row_id))
+    _INSERT_SERIES.run_many(conn, rows)
+    write_entries(conn, row_entry, entries)
+    return ids
 
 
 def make_study_values(attributes: Attributes) -> dict[str, Any]:

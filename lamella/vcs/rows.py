@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from lamella.archive.attribute_index import AttributeIndex, list_written
 from lamella.archive.catalog import (
-    intern_series,
+    intern_series_rows,
     intern_study,
     read_text,
     series_attributes,
@@ -43,6 +43,11 @@ _READ_STUDY_ROWS = Statement(
         study_row.c.study_uid == sa.bindparam("study_uid"),
     )
 )
+
+
+SERIES_AT_ONCE = 50
+"""Rows that are made together: a round trip each would be most of a commit on PostgreSQL; and
+so many documents are held in memory meanwhile."""
 
 
 def _list_sop_classes(study: Subtree | None) -> tuple[str, ...]:
@@ -86,10 +91,10 @@ class RowKeeper:
         before = self._read_series_rows(uid)
         after = dict(before)
         for change in changed:
-            if change.new is None:
-                after.pop(change.series_uid, None)
-            else:
-                after[change.series_uid] = self._make_series_row(new, uid, change.series_uid)
+            after.pop(change.series_uid, None)
+        left = [change.series_uid for change in changed if change.new is not None]
+        for start in range(0, len(left), SERIES_AT_ONCE):
+            after |= self._make_series_rows(new, uid, left[start : start + SERIES_AT_ONCE])
         self._note_series(before, after)
         row_before = self._read_study_row(uid)
         row_after = None if study.new is None else self._make_study_row(new, uid, after)
@@ -115,20 +120,31 @@ class RowKeeper:
         names = (change.study_uid, change.series_uid, first)
         return old.entry(*names) == new.entry(*names)
 
-    def _make_series_row(self, tree: Tree, study_uid: str, series_uid: str) -> tuple[int, str]:
-        series = tree.find_series(study_uid, series_uid)
-        if series is None:
-            raise IntegrityError(f"series {series_uid} is missing from its tree")
-        document = self._read_first(tree, study_uid, series_uid, series.summary.first_sop_uid)
-        attributes = series_attributes(document)
-        row_id = intern_series(
+    def _make_series_rows(
+        self, tree: Tree, study_uid: str, series_uids: Sequence[str]
+    ) -> dict[str, tuple[int, str]]:
+        """Return a study's rows of these series: series UID → (row id, modality)."""
+        keys = [self._find_first(tree, study_uid, one) for one in series_uids]
+        documents = load_documents(self._connection, self._dataset_id, keys)
+        attributes = [
+            series_attributes(msgspec.json.decode(documents[key].dicom_json)) for key in keys
+        ]
+        row_ids = intern_series_rows(
             self._connection,
             self._dataset_id,
             attributes,
             self._allocate,
             self._indexes_of_series,
         )
-        return row_id, read_text(attributes, MODALITY)
+        modalities = (read_text(one, MODALITY) for one in attributes)
+        return dict(zip(series_uids, zip(row_ids, modalities, strict=True), strict=True))
+
+    def _find_first(self, tree: Tree, study_uid: str, series_uid: str) -> bytes:
+        """Return the key of the instance that a series' row is made from."""
+        series = tree.find_series(study_uid, series_uid)
+        if series is None:
+            raise IntegrityError(f"series {series_uid} is missing from its tree")
+        return self._find_key(tree, study_uid, series_uid, series.summary.first_sop_uid)
 
     def _make_study_row(
         self, tree: Tree, study_uid: str, series: dict[str, tuple[int, str]]
@@ -153,13 +169,17 @@ class RowKeeper:
         )
 
     def _read_first(self, tree: Tree, study: str, series: str, sop: str) -> dict[str, Any]:
-        entry = tree.entry(study, series, sop)
-        if entry is None:
-            raise IntegrityError(f"instance {sop} is missing from its tree")
-        key = key_of_entry(entry)
+        key = self._find_key(tree, study, series, sop)
         document = load_documents(self._connection, self._dataset_id, [key])[key]
         attributes: dict[str, Any] = msgspec.json.decode(document.dicom_json)
         return attributes
+
+    @staticmethod
+    def _find_key(tree: Tree, study: str, series: str, sop: str) -> bytes:
+        entry = tree.entry(study, series, sop)
+        if entry is None:
+            raise IntegrityError(f"instance {sop} is missing from its tree")
+        return key_of_entry(entry)
 
     def _read_series_rows(self, study_uid: str) -> dict[str, tuple[int, str]]:
         """Return the visible rows of a study's series: series UID → (row id, modality)."""
