@@ -32,6 +32,9 @@ from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
 from lamella.archive.write_queue import WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
 
+_OUT_OF_REACH = frozenset({"08", "57"})
+_CANCELLED = frozenset({"57014", "55P03", "25P03"})
+
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
 
@@ -42,6 +45,11 @@ UNSTORABLE = "\ufffd"
 
 BUSY_TIMEOUT_MS = 120_000
 READERS = 4
+KEPT_CONNECTIONS = 8
+"""To PostgreSQL, a process: these stay open, and as many more open while many are asked for."""
+
+CONNECT_TIMEOUT_S = 10.0
+WAIT_FOR_CONNECTION_S = 30.0
 WRITER_CACHE_KIB = 16 << 10  # keys are digests: each instance lands on pages of its own
 READER_CACHE_KIB = 2 << 10
 
@@ -191,7 +199,16 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(
-            url, pool_size=8, max_overflow=8, pool_pre_ping=True, hide_parameters=True
+            url,
+            pool_size=KEPT_CONNECTIONS,
+            max_overflow=KEPT_CONNECTIONS,
+            pool_timeout=WAIT_FOR_CONNECTION_S,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "server_settings": {"application_name": "lamella"},
+            },
         )
         sa.event.listen(
             self._engine.sync_engine, "before_cursor_execute", _replace_unstorable, retval=True
@@ -229,8 +246,15 @@ class PostgresDatabase(Database):
         try:
             async with engine.begin() as connection:
                 return await connection.run_sync(work)
-        except (OSError, sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        except OSError as error:
             raise OutOfResources("The database cannot be reached.") from error
+        except sa.exc.TimeoutError as error:
+            raise OutOfResources("All connections to the database are in use.") from error
+        except sa.exc.DBAPIError as error:
+            reason = _explain_want(error)
+            if reason is None:
+                raise
+            raise OutOfResources(reason) from error
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -301,6 +325,24 @@ def _translate(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exc
         sqlite3.SQLITE_READONLY: "The database file is read-only.",
     }.get(primary)
     return error if reason is None else OutOfResources(reason)
+
+
+def _explain_want(error: sa.exc.DBAPIError) -> str | None:
+    """Return what PostgreSQL wants for, if that passes; None for what is wrong with a statement.
+
+    Source:
+        PostgreSQL manual, appendix A: classes 08 (connection), 53 (resources) and 57 (an
+        operator's doing: shutdown, restart, a statement that was cancelled or took too long).
+    """
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    if state in _CANCELLED:
+        return "The database broke off a statement that took too long."
+    if state.startswith("53"):
+        return "The database has no room or no connection left."
+    lost = (sa.exc.OperationalError, sa.exc.InterfaceError)
+    if error.connection_invalidated or isinstance(error, lost) or state[:2] in _OUT_OF_REACH:
+        return "The database cannot be reached."
+    return None
 
 
 def _lost_race(error: sa.exc.DBAPIError) -> bool:

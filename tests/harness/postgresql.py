@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,43 @@ import pytest
 DEBIAN = Path("/usr/lib/postgresql")
 
 
+@dataclass(frozen=True)
+class PostgreSQLServer:
+    """A running server.
+
+    Attributes:
+        url: Of an empty database.
+    """
+
+    url: str
+    _control: Sequence[str]
+    _options: str
+    _user: str | None
+
+    def start(self) -> None:
+        """Start it; returns when it takes connections."""
+        _run([*self._control, "-o", self._options, "start"], self._user)
+
+    def end(self) -> None:
+        """End it as a crash would: every connection is cut, and it recovers when it starts."""
+        _run([*self._control, "-m", "immediate", "stop"], self._user)
+
+
 @contextmanager
 def run_postgresql() -> Iterator[str]:
     """Yield the URL of an empty database; the server goes when the block ends.
 
     Skips the test where there is no PostgreSQL, except in CI, which installs one.
+    """
+    with run_postgresql_server() as server:
+        yield server.url
+
+
+@contextmanager
+def run_postgresql_server(*settings: str) -> Iterator[PostgreSQLServer]:
+    """Run a server for the time of a block, with settings of its own (`name=value`).
+
+    Skips as `run_postgresql` does.
     """
     binaries = _find_binaries()
     if binaries is None:
@@ -32,14 +65,17 @@ def run_postgresql() -> Iterator[str]:
         user = _choose_user(folder)
         port = _find_port()
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        options += "".join(f" -c {setting}" for setting in settings)
         data = str(folder / "data")
-        control = [str(binaries / "pg_ctl"), "-D", data, "-w"]
+        control = [str(binaries / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log")]
         _run([str(binaries / "initdb"), "-D", data, "-U", "lamella", "-A", "trust"], user)
-        _run([*control, "-o", options, "-l", str(folder / "log"), "start"], user)
+        url = f"postgresql://lamella@127.0.0.1:{port}/postgres"
+        server = PostgreSQLServer(url, control, options, user)
+        server.start()
         try:
-            yield f"postgresql://lamella@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            _run([*control, "-m", "immediate", "stop"], user)
+            server.end()
 
 
 def make_database(url: str, name: str) -> str:
