@@ -27,6 +27,9 @@ from lamella.archive.installation import ServerLock, open_archive, prepare_folde
 from lamella.archive.spool import remove_leftovers
 from lamella.dicomweb.services import Services
 from lamella.errors import InvalidRequest, OutOfResources
+from lamella.jobs.kinds import list_kinds
+from lamella.jobs.local import LocalJobs
+from lamella.jobs.runner import JobRunner
 from lamella.settings import Address, Settings
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.repository import Repository
@@ -122,13 +125,16 @@ async def _run_doors(
     sweeper.start()
     builder = IndexBuilder(services.repository)
     builder.start()
+    runner = JobRunner(services.repository, settings, services.decoders, list_kinds())
+    jobs = LocalJobs(runner)
+    await jobs.start()
     await _wait_until_answering(http_address.host, http_address.port)
     relax_collector()
     _announce(settings, http_address, dimse_address)
     await stop.wait()
     logger.info("stopping")
     await asyncio.gather(http.finish(STOP_TIMEOUT_S), gateway.stop(), workers.stop())
-    await asyncio.gather(sweeper.stop(), builder.stop())
+    await asyncio.gather(sweeper.stop(), builder.stop(), jobs.stop())
 
 
 def _list_places(

@@ -23,6 +23,7 @@ pack = sa.Table(
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("unused_us", sa.BigInteger, nullable=True),
     sqlite_autoincrement=True,
 )
 
@@ -50,6 +51,7 @@ dataset = sa.Table(
     sa.Column("coercion", sa.Text, nullable=False, server_default=""),
     sa.Column("n_indexes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("hidden", Digest, nullable=True),
+    sa.Column("n_subscriptions", sa.Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -91,4 +93,39 @@ coerced = sa.Table(
     sa.Column("digest", Digest, primary_key=True),
     sa.Column("time_us", sa.BigInteger, nullable=False),
     sa.Column("sender", sa.Text, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=True),
+    sa.Column("arguments", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("due_us", sa.BigInteger, nullable=False),
+    sa.Column("sent_us", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("is_stopped", sa.Integer, nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=True),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("position", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("ended_us", sa.BigInteger, nullable=True),
+    sa.UniqueConstraint("kind", "key", name="uq_outbox_key"),
+    sa.Index("ix_outbox_due", "state", "due_us"),
+    sqlite_autoincrement=True,
+)
+
+hold = sa.Table(
+    "hold",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("until_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

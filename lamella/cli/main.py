@@ -20,6 +20,7 @@ from lamella.cli.commands import (
     deid,
     history,
     indexes,
+    jobs,
     network,
     publishing,
     refs,
@@ -46,6 +47,7 @@ _GROUPS = (
     conflicts,
     rejections,
     deid,
+    jobs,
     upkeep,
     conformance,
 )

@@ -46,6 +46,7 @@ from lamella.vcs.staging import (
     queue_conflict,
 )
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
+from lamella.vcs.subscriptions import announce_commit
 from lamella.vcs.tables import place, session, staged
 from lamella.vcs.tree import InstanceKey, Tree
 from lamella.vcs.visible import load_visible, save_delta
@@ -426,6 +427,8 @@ def _write_commit(
     )
     stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
     move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind, made.time_us)
+    if owner.n_subscriptions:
+        announce_commit(connection, owner, work.branch, stored.id, head.id)
     repository.commit_rows.put((owner.id, stored.id), visible)
     return stored
 

@@ -43,6 +43,7 @@ from lamella.vcs.tables import (
     resolution,
     session,
     staged,
+    subscription,
     visible_set,
 )
 from lamella.vcs.visible import save_snapshot
@@ -122,6 +123,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         commit,
         visible_set,
         node,
+        subscription,
     ):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (row_entry, instance_entry, attribute_index):

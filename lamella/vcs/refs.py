@@ -45,6 +45,7 @@ _SELECT_DATASET = sa.select(
     dataset.c.coercion,
     dataset.c.n_indexes,
     dataset.c.hidden,
+    dataset.c.n_subscriptions,
 )
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 _READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
@@ -89,6 +90,7 @@ class DatasetRow:
         coercion: Rules that change instances on their way in, as JSON; '' for none.
         n_indexes: Attribute indexes that new rows and instances are entered in.
         hidden: Digest of what is hidden at every revision; None, as a rule: nothing is.
+        n_subscriptions: What its commits ask for; see `subscriptions`.
     """
 
     id: int
@@ -100,6 +102,7 @@ class DatasetRow:
     coercion: str = ""
     n_indexes: int = 0
     hidden: bytes | None = None
+    n_subscriptions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,3 +203,15 @@ published_pack = sa.Table(
     sa.Index("ix_published_pack_pack", "pack_id"),
     sqlite_with_rowid=False,
 )  # packs whose bytes a published index names: they stay where they are
+
+subscription = sa.Table(
+    "subscription",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("arguments", sa.Text, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -39,7 +39,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View, find_instance, pin_view, read_view
-from lamella.web import conflicts, indexes, network, rejections
+from lamella.web import conflicts, indexes, jobs, network, rejections
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -232,6 +232,7 @@ ROUTER = Router(
         get_commit,
         get_diff,
         *conflicts.HANDLERS,
+        *jobs.HANDLERS,
         *rejections.HANDLERS,
         get_file,
         *indexes.HANDLERS,

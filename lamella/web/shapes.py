@@ -108,6 +108,26 @@ SHAPES: Mapping[str, Schema] = {
         commit={"anyOf": [_COMMIT_ID, _NULL]},
         resolved=_TIME,
     ),
+    "Job": _record(
+        {
+            "id": {"type": "integer"},
+            "kind": _TEXT,
+            "key": {"anyOf": [_TEXT, _NULL]},
+            "arguments": {"type": "object"},
+            "state": {
+                "enum": ["waiting", "running", "stopping", "done", "dead", "cancelled"],
+            },
+            "attempts": {"type": "integer"},
+            "done": {"type": "integer"},
+            "total": {"anyOf": [{"type": "integer"}, _NULL]},
+            "note": _TEXT,
+            "result": {},
+            "error": _TEXT,
+            "created": _TIME,
+            "due": {"anyOf": [_TIME, _NULL]},
+            "ended": {"anyOf": [_TIME, _NULL]},
+        }
+    ),
     "Health": {"type": "object", "additionalProperties": _TEXT},
     "Attributes": {
         "type": "object",
@@ -134,6 +154,10 @@ ANSWERS: Mapping[str, Schema] = {
     "accept-conflict": refer_to("Conflict"),
     "accept-conflict-as-version": refer_to("Conflict"),
     "discard-conflict": refer_to("Conflict"),
+    "list-jobs": list_of("Job"),
+    "show-job": refer_to("Job"),
+    "cancel-job": refer_to("Job"),
+    "retry-job": refer_to("Job"),
     "liveness": refer_to("Health"),
     "readiness": refer_to("Health"),
     "retrieve-metadata": list_of("Attributes"),

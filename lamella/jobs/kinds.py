@@ -1,0 +1,13 @@
+"""The kinds of work that there are: each room's own, entered here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lamella.vcs.work import JobKind
+
+
+def list_kinds() -> Mapping[str, JobKind]:
+    """Return all kinds by name."""
+    kinds: tuple[JobKind, ...] = ()
+    return {kind.name: kind for kind in kinds}
