@@ -17,7 +17,14 @@ from pathlib import Path
 from lamella.errors import InvalidRequest
 
 CONFIG_FILE = "lamella.toml"
-MOST = {"workers": 256, "dimse_processes": 64, "dimse_associations": 10_000}
+MOST = {
+    "workers": 256,
+    "dimse_processes": 64,
+    "dimse_associations": 10_000,
+    "dimse_timeout": 86_400,
+}
+MOST_OR_NONE = {"dimse_peer_associations": 10_000, "dimse_peer_rate": 1_000_000}
+"""Numbers of which 0 means that there is no bound."""
 LEAST_CACHE_BYTES = 64 << 20
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
 
@@ -28,6 +35,7 @@ _UNITS = {
     for power, prefix in enumerate("kmgt", 1)
 } | {"": 1}
 _ORIGIN = re.compile(r"https?://[^/?#\s,]+/?")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -69,6 +77,16 @@ class Settings:
     workers: int = 1
     dimse_processes: int = 1
     dimse_associations: int = 250
+    dimse_peer_associations: int = 0
+    dimse_peer_rate: int = 0
+    dimse_timeout: int = 60
+    dimse_transfer_syntaxes: str = ""
+    dimse_tls_cert: str = ""
+    dimse_tls_key: str = ""
+    dimse_tls_ca: str = ""
+    dimse_users: str = ""
+    dimse_jwt: str = ""
+    dimse_jwt_audience: str = ""
     auth: str = "none"
     public_url: str = ""
     trusted_proxies: str = "127.0.0.1,::1"
@@ -98,7 +116,12 @@ class Settings:
     @property
     def allowed_calling_aets(self) -> frozenset[str]:
         """Calling AE titles that may associate; empty means any."""
-        return frozenset(title.strip() for title in self.calling_aets.split(",") if title.strip())
+        return _split(self.calling_aets)
+
+    @property
+    def private_transfer_syntaxes(self) -> frozenset[str]:
+        """UIDs of transfer syntaxes besides the standard's, in which C-STORE is accepted."""
+        return _split(self.dimse_transfer_syntaxes)
 
     def trusts_proxy(self, host: str) -> bool:
         """Tell whether a peer's `X-Forwarded-*` and `Forwarded` headers are believed."""
@@ -107,8 +130,7 @@ class Settings:
     @property
     def allowed_origins(self) -> frozenset[str]:
         """Origins whose pages may read answers; `local` and `*` stand for many."""
-        names = frozenset(name.strip() for name in self.cors_origins.split(",") if name.strip())
-        return names - {"off"}
+        return _split(self.cors_origins) - {"off"}
 
     @property
     def deid_folder(self) -> Path:
@@ -148,10 +170,12 @@ class Settings:
                 "set LAMELLA_AUTH, bind to 127.0.0.1, or set LAMELLA_INSECURE=1."
             )
         dimse = self.dimse_address
-        if dimse is not None and not dimse.is_loopback and not self.allowed_calling_aets:
+        is_guarded = bool(self.allowed_calling_aets or (self.dimse_tls_cert and self.dimse_tls_ca))
+        if dimse is not None and not dimse.is_loopback and not is_guarded:
             raise InvalidRequest(
-                f"DIMSE on {self.dimse} would be open to the network: set LAMELLA_CALLING_AETS, "
-                "bind to 127.0.0.1, or set LAMELLA_INSECURE=1."
+                f"DIMSE on {self.dimse} would be open to the network: set LAMELLA_DIMSE_TLS_CERT "
+                "and LAMELLA_DIMSE_TLS_CA, or LAMELLA_CALLING_AETS, bind to 127.0.0.1, or set "
+                "LAMELLA_INSECURE=1."
             )
 
 
@@ -244,6 +268,7 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     parse_size(settings.max_instance, "LAMELLA_MAX_INSTANCE")
     _parse_cache(settings.s3_cache)
     _parse_networks(settings.trusted_proxies)
+    _check_transfer_syntaxes(settings.private_transfer_syntaxes)
     for origin in settings.allowed_origins - {"local", "*"}:
         if not _ORIGIN.fullmatch(origin):
             raise InvalidRequest(
@@ -259,7 +284,9 @@ def _convert(name: str, value: str) -> object:
     if name == "data_dir":
         return Path(value).expanduser()
     if name in MOST:
-        return _parse_count(name, value)
+        return _parse_count(name, value, 1, MOST[name])
+    if name in MOST_OR_NONE:
+        return _parse_count(name, value, 0, MOST_OR_NONE[name])
     if name == "insecure":
         return value.strip().lower() in ("1", "true", "yes", "on")
     return value
@@ -296,9 +323,21 @@ def _parse_cache(text: str) -> int:
     return size_bytes
 
 
-def _parse_count(name: str, value: str) -> int:
-    if not value.isdigit() or not 1 <= int(value) <= MOST[name]:
+def _parse_count(name: str, value: str, least: int, most: int) -> int:
+    if not value.isdigit() or not least <= int(value) <= most:
         raise InvalidRequest(
-            f"LAMELLA_{name.upper()} must be a number from 1 to {MOST[name]}, not {value!r}."
+            f"LAMELLA_{name.upper()} must be a number from {least} to {most}, not {value!r}."
         )
     return int(value)
+
+
+def _split(text: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check_transfer_syntaxes(uids: frozenset[str]) -> None:
+    for uid in uids:
+        if len(uid) > 64 or not _UID.fullmatch(uid):
+            raise InvalidRequest(
+                f"LAMELLA_DIMSE_TRANSFER_SYNTAXES must be UIDs, by commas, not {uid!r}."
+            )

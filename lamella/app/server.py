@@ -26,6 +26,8 @@ from lamella.app.workers import Place, Workers
 from lamella.archive.installation import ServerLock, open_archive, prepare_folder
 from lamella.archive.spool import remove_leftovers
 from lamella.dicomweb.services import Services
+from lamella.dimse_gateway.identity import Identities
+from lamella.dimse_gateway.tls import make_server_context
 from lamella.errors import InvalidRequest, OutOfResources
 from lamella.jobs.kinds import list_kinds
 from lamella.jobs.local import LocalJobs
@@ -73,6 +75,9 @@ def _check_supported(settings: Settings) -> None:
         raise InvalidRequest(f"LAMELLA_AUTH={settings.auth} is not in this version.")
     if settings.redis_url:
         raise InvalidRequest("LAMELLA_REDIS_URL is not in this version: jobs run in-process.")
+    if settings.dimse_address is not None:
+        make_server_context(settings)  # files that will not do are found out now
+        Identities(settings)
 
 
 def _share_metrics(folder: Path) -> None:

@@ -22,6 +22,7 @@ from lamella.cli.commands import (
     indexes,
     jobs,
     network,
+    passcodes,
     publishing,
     refs,
     rejections,
@@ -48,6 +49,7 @@ _GROUPS = (
     rejections,
     deid,
     jobs,
+    passcodes,
     upkeep,
     conformance,
 )

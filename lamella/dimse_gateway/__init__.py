@@ -3,6 +3,10 @@
     gateway.py      starts and stops the door, commits what associations stored
     server.py       accepts connections
     association.py  one association: its reactor, its negotiation, the services it offers
+    guard.py        what an association request has to pass first: limits of a peer, its user
+    identity.py     users: passcodes and tokens
+    rejection.py    why associations are rejected
+    tls.py          certificates
     transport.py    PDUs: from the socket to messages, without needless copies or polling
     reception.py    messages: where a C-STORE's bytes turn off towards the archive
     delivery.py     bytes of one instance, from an association's thread to the archive's intake

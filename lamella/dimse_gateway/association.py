@@ -16,7 +16,11 @@ from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_FIND
-from pynetdicom.pdu_primitives import P_DATA, SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import (
+    P_DATA,
+    SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
+)
 from pynetdicom.presentation import PresentationContext
 
 from lamella.archive.installation import Archive
@@ -27,10 +31,19 @@ from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
 from lamella.dimse_gateway.finding import Finding
+from lamella.dimse_gateway.guard import Guard
 from lamella.dimse_gateway.identifiers import NOT_EXTENDED, ROOTS, Extensions
-from lamella.dimse_gateway.metrics import ADMISSIONS, ASSOCIATIONS, FINDS, STORE_SECONDS, STORES
+from lamella.dimse_gateway.metrics import (
+    ADMISSIONS,
+    ASSOCIATIONS,
+    FINDS,
+    REJECTIONS,
+    STORE_SECONDS,
+    STORES,
+)
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
 from lamella.dimse_gateway.reception import Reception, StoreRequest
+from lamella.dimse_gateway.rejection import NAMES, TEMPORARY_CONGESTION, Rejection
 from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
 from lamella.errors import SopClassNotSupported
 from lamella.vcs.repository import Repository
@@ -49,6 +62,12 @@ class House(Protocol):
     loop: asyncio.AbstractEventLoop
     archive: Archive
     repository: Repository
+    guard: Guard
+    transfer_syntaxes: frozenset[str]
+
+    def count_associations(self, host: str) -> int:
+        """Return how many associations from an address there are, or are asked for."""
+        ...
 
     async def admit(self, called_ae_title: str, calling_ae_title: str) -> AeTarget | Rejection:
         """Return where an association lands, or why it is rejected."""
@@ -61,17 +80,6 @@ class House(Protocol):
     async def close_depot(self, depot: Depot) -> None:
         """Commit what is in a depot whose association is over."""
         ...
-
-
-class Rejection(tuple[int, int, int]):
-    """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
-
-    __slots__ = ()
-
-
-CALLING_AE_TITLE_NOT_RECOGNIZED = Rejection((0x01, 0x01, 0x03))
-CALLED_AE_TITLE_NOT_RECOGNIZED = Rejection((0x01, 0x01, 0x07))
-TEMPORARY_CONGESTION = Rejection((0x02, 0x03, 0x01))
 
 
 class Admission(ACSE):  # type: ignore[misc]
@@ -89,17 +97,26 @@ class Admission(ACSE):  # type: ignore[misc]
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
         """Reject, for a reason of ours or of pynetdicom's."""
+        reason = NAMES.get(Rejection((result, source, diagnostic)), "other")
         ADMISSIONS.labels("rejected").inc()
+        REJECTIONS.labels(reason).inc()
+        LOGGER.info("association rejected", extra={"reason": reason, **self.assoc.describe()})
         super().send_reject(result, source, diagnostic)
 
     def send_accept(self) -> None:
         """Accept, with the outcome of our own negotiation."""
-        outcomes = negotiate(self.requestor.primitive.presentation_context_definition_list)
+        proposed = self.requestor.primitive.presentation_context_definition_list
+        outcomes = negotiate(proposed, self.assoc.transfer_syntaxes)
         accepted = {cx.context_id: cx for cx in outcomes if cx.result == ACCEPTED}
         ADMISSIONS.labels("accepted").inc()
+        LOGGER.info("association accepted", extra=self.assoc.describe())
         self.assoc._accepted_cx = accepted
         self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
         super().send_accept()
+
+    def _check_user_identity(self) -> tuple[bool, UserIdentityNegotiation | None]:
+        """Answer a user's identity, which has been judged before."""
+        return True, self.assoc.guard.answer_identity(self.requestor.user_identity)
 
     def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
         """Agree on extensions of queries; there are none of other services."""
@@ -121,6 +138,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
 
     Attributes:
         depot: What it stores; None before it is admitted.
+        has_requested: Whether it is more than a connection.
         extensions: What was agreed on for a SOP class of queries.
     """
 
@@ -132,6 +150,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         self.depot: Depot | None = None
         self.extensions: dict[str, Extensions] = {}
         self._ae_target: AeTarget | None = None
+        self.has_requested = False
         self._is_finding = False
         self._house = house
         self.acse = Admission(self)
@@ -151,15 +170,45 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         """Who called, as it named itself."""
         return str(self.requestor.primitive.calling_ae_title).strip()
 
+    @property
+    def called_ae_title(self) -> str:
+        """Who was called."""
+        return str(self.requestor.primitive.called_ae_title).strip()
+
+    @property
+    def host(self) -> str:
+        """The peer's network address."""
+        return str(self.requestor.address_info.address)
+
+    @property
+    def guard(self) -> Guard:
+        """What judges its peer."""
+        return self._house.guard
+
+    @property
+    def transfer_syntaxes(self) -> frozenset[str]:
+        """Private transfer syntaxes in which instances may come."""
+        return self._house.transfer_syntaxes
+
+    def describe(self) -> dict[str, str]:
+        """Return what a line of the log says of it."""
+        return {
+            "calling": self.calling_ae_title,
+            "called": self.called_ae_title,
+            "peer": self.host,
+        }
+
     def wake(self) -> None:
         """Let the association's thread look at its queues, from any thread."""
         self._wake.set()
 
     def seek_admission(self) -> Rejection | None:
         """Ask the gateway whether this association may be; None if it may."""
-        called = str(self.requestor.primitive.called_ae_title).strip()
+        rejection = self._judge_requestor()
+        if rejection is not None:
+            return rejection
         try:
-            target = self._ask(self._house.admit(called, self.calling_ae_title))
+            target = self._ask(self._house.admit(self.called_ae_title, self.calling_ae_title))
         except Exception as error:  # noqa: BLE001  (the peer gets an answer, whatever happens)
             log_failure(LOGGER, "An association could not be judged", error)
             return TEMPORARY_CONGESTION
@@ -168,6 +217,13 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         self._ae_target = target
         self.depot = self._house.open_depot(target, self.calling_ae_title)
         return None
+
+    def _judge_requestor(self) -> Rejection | None:
+        host, self.has_requested = self.host, True
+        others = self._house.count_associations(host) - 1
+        return self.guard.judge_peer(host, others) or self.guard.judge_identity(
+            self.requestor.user_identity
+        )
 
     def run_reactor(self) -> None:
         """Run the association from its request to its end, and commit what it stored."""
@@ -279,11 +335,10 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return
         context: PresentationContext = self._accepted_cx[context_id]
         extensions = self.extensions.get(str(context.abstract_syntax), NOT_EXTENDED)
-        called = str(self.requestor.primitive.called_ae_title).strip()
         self._is_finding = True
         try:
             finding = Finding(self, self._house.repository, self._ae_target, self._ask)
-            status = finding.serve(request, context, extensions, called)
+            status = finding.serve(request, context, extensions, self.called_ae_title)
         finally:
             self._is_finding = False
         FINDS.labels(f"{status:04X}").inc()

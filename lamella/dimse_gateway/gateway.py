@@ -13,14 +13,16 @@ import time
 
 from lamella.archive.installation import Archive
 from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, KnownAeTitles
-from lamella.dimse_gateway.association import (
+from lamella.dimse_gateway.association import GatewayAssociation
+from lamella.dimse_gateway.depot import Depot
+from lamella.dimse_gateway.guard import Guard
+from lamella.dimse_gateway.rejection import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
-    GatewayAssociation,
     Rejection,
 )
-from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.server import GatewayServer
+from lamella.dimse_gateway.tls import make_server_context
 from lamella.settings import Settings
 from lamella.vcs.repository import Repository
 
@@ -39,6 +41,8 @@ class Gateway:
         loop: Where everything that touches the archive runs.
         archive: Where instances go.
         repository: Where queries look.
+        guard: What requests have to pass first.
+        transfer_syntaxes: Private ones in which instances may come.
     """
 
     def __init__(
@@ -50,11 +54,19 @@ class Gateway:
         ae_titles: AeTitles | None = None,
         quiet_s: float = QUIET_S,
     ) -> None:
+        """Prepare the door.
+
+        Raises:
+            InvalidRequest: A file that the settings name cannot be used.
+        """
         self.loop = loop
         self.archive: Archive = repository.archive
         self.repository = repository
+        self.guard = Guard(settings)
+        self.transfer_syntaxes = settings.private_transfer_syntaxes
         self._settings = settings
         self._ae_titles = ae_titles or KnownAeTitles(settings, repository.archive.database)
+        self._tls_context = make_server_context(settings)
         self._quiet_s = quiet_s
         self._depots: set[Depot] = set()
         self._server: GatewayServer | None = None
@@ -74,6 +86,8 @@ class Gateway:
             self,
             most_associations=math.ceil(self._settings.dimse_associations / processes),
             is_shared=processes > 1,
+            timeout_s=self._settings.dimse_timeout,
+            tls_context=self._tls_context,
         )
         self._watch = asyncio.create_task(self._commit_quiet())
         self._server.start()
@@ -100,6 +114,10 @@ class Gateway:
     def list_associations(self) -> list[GatewayAssociation]:
         """Return the associations that there are now."""
         return [] if self._server is None else self._server.associations
+
+    def count_associations(self, host: str) -> int:
+        """Return how many associations from an address there are, or are asked for."""
+        return sum(one.has_requested and one.host == host for one in self.list_associations())
 
     async def commit_association(self, association: GatewayAssociation) -> None:
         """Commit what an association has stored so far, so that its own query finds it.

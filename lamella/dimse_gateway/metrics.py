@@ -12,6 +12,10 @@ ASSOCIATIONS = Gauge(
 ADMISSIONS = Counter(
     "lamella_dimse_admissions", "Requests for an association, by outcome", ["outcome"]
 )
+REJECTIONS = Counter(
+    "lamella_dimse_rejections", "Rejected requests for an association, by reason", ["reason"]
+)
+TLS_FAILURES = Counter("lamella_dimse_tls_failures", "TLS handshakes that failed")
 STORES = Counter("lamella_dimse_stores", "C-STORE requests, by status", ["status"])
 FINDS = Counter("lamella_dimse_finds", "C-FIND requests, by final status", ["status"])
 STORE_SECONDS = Histogram(

@@ -87,21 +87,28 @@ def is_storage_class(sop_class_uid: str) -> bool:
     return known is None or (known[1] == "SOP Class" and "Storage" in _name_kind(known[0]))
 
 
-def negotiate(proposed: Sequence[PresentationContext]) -> list[PresentationContext]:
+def negotiate(
+    proposed: Sequence[PresentationContext], private: frozenset[str] = frozenset()
+) -> list[PresentationContext]:
     """Return the outcome for each proposed context, by ascending context ID.
+
+    Args:
+        proposed: The contexts.
+        private: Transfer syntaxes besides the standard's in which instances may come.
 
     Source:
         PS3.8 §9.3.3.2 (results); PS3.7 §D.3.2.
     """
-    outcomes = [_judge_context(context) for context in proposed]
+    storable = TRANSFER_SYNTAX_UIDS | private
+    outcomes = [_judge_context(context, storable) for context in proposed]
     return sorted(outcomes, key=lambda context: int(context.context_id))
 
 
-def _judge_context(proposed: PresentationContext) -> PresentationContext:
+def _judge_context(proposed: PresentationContext, storable: frozenset[str]) -> PresentationContext:
     context = PresentationContext()
     context.context_id = proposed.context_id
     context.abstract_syntax = proposed.abstract_syntax
-    accepted = _find_syntax(proposed)
+    accepted = _find_syntax(proposed, storable)
     syntaxes = proposed.transfer_syntax or [UID("1.2.840.10008.1.2")]
     context.transfer_syntax = [accepted if accepted is not None else syntaxes[0]]
     if not _offers_service(str(proposed.abstract_syntax)):
@@ -114,9 +121,9 @@ def _judge_context(proposed: PresentationContext) -> PresentationContext:
     return context
 
 
-def _find_syntax(proposed: PresentationContext) -> UID | None:
+def _find_syntax(proposed: PresentationContext, storable: frozenset[str]) -> UID | None:
     is_query = str(proposed.abstract_syntax) in ROOTS
-    known = IDENTIFIER_SYNTAX_UIDS if is_query else TRANSFER_SYNTAX_UIDS
+    known = IDENTIFIER_SYNTAX_UIDS if is_query else storable
     return next((uid for uid in proposed.transfer_syntax if str(uid) in known), None)
 
 

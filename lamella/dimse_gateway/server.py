@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 
 from lamella.archive.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from lamella.dimse_gateway.association import GatewayAssociation, House
-from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES, GatewaySocket
+from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES, GatewaySocket, SecureSocket
 from lamella.errors import OutOfResources
 from lamella.settings import Address
 
@@ -29,7 +30,6 @@ BACKLOG = 128
 CONNECTIONS_IN_TRANSIT = 50  # more than associations: some are on their way in or out
 YIELD_S = 0.001  # how much longer to leave a connection to others, by association
 FULL_YIELD_S = 0.1  # the same if it would have to be rejected here
-NETWORK_TIMEOUT_S = 60.0
 ACSE_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.1
 
@@ -52,7 +52,7 @@ def listen(address: Address) -> socket.socket:
     return listener
 
 
-def make_application_entity(ae_title: str, most_associations: int) -> AE:
+def make_application_entity(ae_title: str, most_associations: int, timeout_s: float) -> AE:
     """Return the application entity whose limits all associations share."""
     entity = AE(ae_title=ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -60,8 +60,8 @@ def make_application_entity(ae_title: str, most_associations: int) -> AE:
     entity.maximum_associations = most_associations
     entity.maximum_pdu_size = MAXIMUM_PDU_BYTES
     entity.acse_timeout = ACSE_TIMEOUT_S
-    entity.dimse_timeout = NETWORK_TIMEOUT_S
-    entity.network_timeout = NETWORK_TIMEOUT_S
+    entity.dimse_timeout = timeout_s
+    entity.network_timeout = timeout_s
     entity.add_supported_context(Verification)
     return entity
 
@@ -74,7 +74,7 @@ class _Connection(RequestHandler):  # type: ignore[misc]
         association = GatewayAssociation(entity, server.house)
         association._server = server
         association.name = f"AcceptorThread@{self.client_address[1]}"
-        association.set_socket(GatewaySocket(association, self.request, NETWORK_TIMEOUT_S))
+        association.set_socket(self._make_socket(association))
         acceptor = association.acceptor
         acceptor.maximum_length = entity.maximum_pdu_size
         acceptor.ae_title = server.ae_title
@@ -84,6 +84,15 @@ class _Connection(RequestHandler):  # type: ignore[misc]
         acceptor.supported_contexts = server.contexts
         association.requestor.address_info = self.remote
         return association
+
+    def _make_socket(self, association: GatewayAssociation) -> GatewaySocket:
+        connection: socket.socket = self.request
+        context: ssl.SSLContext | None = self.server.tls_context
+        timeout_s = self.ae.network_timeout
+        if context is None:
+            return GatewaySocket(association, connection, timeout_s)
+        secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return SecureSocket(association, secured, timeout_s)
 
 
 class GatewayServer(AssociationServer):  # type: ignore[misc]
@@ -95,6 +104,8 @@ class GatewayServer(AssociationServer):  # type: ignore[misc]
         house: The gateway.
         most_associations: How many there may be; more are rejected.
         is_shared: Whether other processes accept on the same socket.
+        timeout_s: How long a peer may be silent, in seconds.
+        tls_context: What secures connections; None where they are not.
     """
 
     def __init__(
@@ -105,12 +116,15 @@ class GatewayServer(AssociationServer):  # type: ignore[misc]
         *,
         most_associations: int,
         is_shared: bool,
+        timeout_s: float,
+        tls_context: ssl.SSLContext | None,
     ) -> None:
         self.house = house
+        self.tls_context = tls_context
         self._listener = listener
         self._most_associations = most_associations
         self._is_shared = is_shared
-        entity = make_application_entity(ae_title, most_associations)
+        entity = make_application_entity(ae_title, most_associations, timeout_s)
         super().__init__(
             entity,
             listener.getsockname(),

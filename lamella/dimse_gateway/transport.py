@@ -11,6 +11,7 @@ import logging
 import queue
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +21,14 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from lamella.dimse_gateway.metrics import TLS_FAILURES
+
 LOGGER = logging.getLogger(__name__)
 
 MAXIMUM_PDU_BYTES = 256 << 10  # what peers are asked to keep to
 LONGEST_PDU_BYTES = 1 << 20  # what is read at all: the rest is junk, or somebody's attack
+HANDSHAKE_TIMEOUT_S = 30.0
+RECORD_BYTES = 16 << 10  # of TLS: RFC 8446 §5.1
 POLL_TIMEOUT_S = 0.5  # how often timers are looked at while nothing happens
 
 _P_DATA_TF = 0x04
@@ -105,7 +110,7 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         view, count = memoryview(buffer), 0
         deadline = time.monotonic() + self.timeout_s
         while count < nr_bytes:
-            received = self.socket.recv_into(view[count:])
+            received = self._receive(view[count:])
             if not received:
                 break
             count += received
@@ -115,6 +120,13 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         view.release()
         del buffer[count:]
         return buffer
+
+    def secure(self) -> None:
+        """Agree with the peer on keys, where the connection is to be secured.
+
+        Raises:
+            OSError: The peer and its certificate will not do, or it is too slow.
+        """
 
     def wake(self) -> None:
         """Let `ready` return at once, from any thread."""
@@ -129,7 +141,8 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         if sock is None:
             return
         try:
-            sock.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket's own: until that is done, it would send without encryption.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
         except OSError:
             LOGGER.debug("The peer was gone before the connection was shut down.")
 
@@ -138,6 +151,9 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         self._shutdown_socket()
         self._wake_reader.close()
         self._wake_writer.close()
+
+    def _receive(self, view: memoryview) -> int:
+        return int(self.socket.recv_into(view)) if self.socket is not None else 0
 
     def _shutdown_socket(self) -> None:
         self.hang_up()
@@ -161,6 +177,53 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
             return
 
 
+class SecureSocket(GatewaySocket):
+    """A connection over TLS; the provider's thread makes it secure, reads and writes."""
+
+    def __init__(self, association: Any, client_socket: ssl.SSLSocket, timeout_s: float) -> None:
+        super().__init__(association, client_socket, timeout_s)
+        self._secured = client_socket
+        self._ahead = memoryview(b"")
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read; waits for that, a wake-up, or a moment."""
+        if self._ahead or (self.socket is not None and self._secured.pending()):
+            return True
+        return super().ready and self._read_ahead()
+
+    def secure(self) -> None:
+        """Agree with the peer on keys.
+
+        Raises:
+            OSError: The peer and its certificate will not do, or it is too slow.
+        """
+        self._secured.settimeout(HANDSHAKE_TIMEOUT_S)
+        self._secured.do_handshake()
+        self._secured.settimeout(self.timeout_s)
+
+    def _read_ahead(self) -> bool:
+        """Decrypt what came: it may be news of the protocol, and nothing for us."""
+        self._secured.settimeout(0)
+        try:
+            self._ahead = memoryview(self._secured.recv(RECORD_BYTES))
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True  # who reads next is told
+        finally:
+            self._secured.settimeout(self.timeout_s)
+        return True
+
+    def _receive(self, view: memoryview) -> int:
+        if not self._ahead:
+            return super()._receive(view)
+        count = min(len(view), len(self._ahead))
+        view[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        return count
+
+
 class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
     """The upper layer of one association, in a thread that sleeps until something happens.
 
@@ -178,7 +241,8 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
     def run_reactor(self) -> None:
         """Run until the association is over; a peer's nonsense ends it, never the server."""
         try:
-            super().run_reactor()
+            if self._is_secured():
+                super().run_reactor()
         except Exception as error:  # noqa: BLE001  (peers may send anything)
             LOGGER.warning(
                 "An association broke the upper layer protocol: %s", type(error).__name__
@@ -188,6 +252,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         finally:
             self.socket.release()
             self.has_ended = True
+            self.assoc._dul_ready.set()  # for who waits for the beginning
             self.to_user_queue.put(None)  # for who still waits for an association request
 
     def send_pdu(self, primitive: Any) -> None:
@@ -206,6 +271,16 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
             return False
         self.kill_dul()
         self.join()
+        return True
+
+    def _is_secured(self) -> bool:
+        try:
+            self.socket.secure()
+        except OSError as error:
+            TLS_FAILURES.inc()
+            reason = getattr(error, "reason", None) or type(error).__name__
+            LOGGER.info("A connection could not be secured", extra={"reason": reason})
+            return False
         return True
 
     def _wake_self(self) -> None:

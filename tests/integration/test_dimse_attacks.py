@@ -10,8 +10,6 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from tests.harness.dimse_wire import (
@@ -31,7 +29,7 @@ from tests.harness.dimse_wire import (
 )
 from tests.harness.server import RunningServer, serve
 from tests.harness.web import send
-from tests.peer.instances import make_instance
+from tests.peer.instances import encode_data_set, make_instance
 
 IDLE_ASSOCIATIONS = 200
 LONGEST = 2**32 - 1
@@ -81,14 +79,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         sleep(0.05)
 
 
-def encode_data_set() -> tuple[str, bytes]:
-    """Return an instance's UID and its data set without file meta information."""
+def make_long() -> tuple[str, bytes]:
+    """Return an instance's UID and its data set, which takes several PDUs."""
     ds = make_instance()
     ds.Rows, ds.Columns, ds.PixelData = 400, 500, bytes(200_000)
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, False
-    write_dataset(buffer, ds)
-    return str(ds.SOPInstanceUID), buffer.getvalue()
+    return str(ds.SOPInstanceUID), encode_data_set(ds)
 
 
 @pytest.mark.parametrize("kind", [0x01, 0x04])
@@ -109,7 +104,7 @@ def test_lengths_that_cannot_be_within_an_association(server: RunningServer, len
 
 
 def test_data_cut_off_within_a_pdu(server: RunningServer) -> None:
-    sop_uid, data = encode_data_set()
+    sop_uid, data = make_long()
     with Wire(server.dimse_port) as wire:
         assert wire.associate_for_storage() == ACCEPT
         wire.send(make_store_rq(sop_uid))
@@ -142,7 +137,7 @@ def test_sop_classes_that_are_not_for_storage(server: RunningServer) -> None:
 
 
 def test_a_store_in_a_context_of_another_service(server: RunningServer) -> None:
-    sop_uid, data = encode_data_set()
+    sop_uid, data = make_long()
     with Wire(server.dimse_port) as wire:
         assert wire.associate((VERIFICATION, ExplicitVRLittleEndian)) == ACCEPT
         wire.send(make_store_rq(sop_uid) + make_p_data(data, LAST))
@@ -151,7 +146,7 @@ def test_a_store_in_a_context_of_another_service(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("lie", ["instance", "class"])
 def test_a_data_set_of_another_identity_than_its_command(server: RunningServer, lie: str) -> None:
-    sop_uid, data = encode_data_set()
+    sop_uid, data = make_long()
     sop_class_uid = PRIVATE_CLASS if lie == "class" else SecondaryCaptureImageStorage
     with Wire(server.dimse_port) as wire:
         assert wire.associate_for_storage() == ACCEPT
@@ -178,7 +173,7 @@ def test_idle_connections(server: RunningServer) -> None:
 
 
 def test_slow_senders_keep_nobody_waiting(server: RunningServer) -> None:
-    sop_uid, data = encode_data_set()
+    sop_uid, data = make_long()
     request = make_associate_rq([(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)])
     stop = threading.Event()
     with ExitStack() as held:

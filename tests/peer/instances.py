@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 PATIENT_NAME = "Nobody^Ever"
@@ -49,6 +51,14 @@ def name_instance(ds: Dataset) -> None:
     """Let the file meta information say what the data set says."""
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+
+
+def encode_data_set(ds: Dataset) -> bytes:
+    """Return a data set in explicit VR little endian, as it goes over the wire."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, ds)
+    return buffer.getvalue()
 
 
 def save_instance(ds: Dataset, path: Path) -> Path:

@@ -17,7 +17,7 @@ from lamella.dimse_gateway.finding import (
 )
 from lamella.dimse_gateway.gateway import QUIET_S
 from lamella.dimse_gateway.negotiation import SERVICES, Service
-from lamella.dimse_gateway.server import ACSE_TIMEOUT_S, NETWORK_TIMEOUT_S
+from lamella.dimse_gateway.server import ACSE_TIMEOUT_S
 from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES
 from lamella.settings import Settings
 
@@ -116,9 +116,10 @@ def _list_limits() -> Table:
                 f"{settings.dimse_associations} (`LAMELLA_DIMSE_ASSOCIATIONS`)",
             ),
             ("Associations initiated", "none"),
-            ("Asynchronous operations window", "not negotiated: one operation at a time"),
+            ("Asynchronous operations window", "declined: one operation at a time"),
+            ("Secure transport", "TLS 1.2 and 1.3 (PS3.15 §B.10), if it is set up"),
             ("Wait for an association request", f"{ACSE_TIMEOUT_S:g} s"),
-            ("Silence before an abort", f"{NETWORK_TIMEOUT_S:g} s"),
+            ("Silence before an abort", f"{settings.dimse_timeout} s (`LAMELLA_DIMSE_TIMEOUT`)"),
             ("Addresses", "IPv4 and IPv6"),
         ),
     )
@@ -130,7 +131,9 @@ def _write_entity() -> Section:
         (
             "Associations are accepted whose called AE title is known (`LAMELLA_AET`, or added by "
             "`lamella aet add`) and whose calling AE title is in that one's list or else in "
-            "`LAMELLA_CALLING_AETS`, if that is set. Each presentation context is judged by "
+            "`LAMELLA_CALLING_AETS`, if that is set; over TLS, if that is set up "
+            "(`LAMELLA_DIMSE_TLS_CERT`), and with a user identity (name and passcode, or JSON Web "
+            "Token), if users are set up. Each presentation context is judged by "
             "itself, and accepted in the first transfer syntax of the proposal that can be stored "
             "(section 1.1). SCP/SCU role selection is not answered. A stopping gateway lets "
             "associations end for some seconds, then aborts them, and commits what it "
@@ -140,8 +143,9 @@ def _write_entity() -> Section:
                 (
                     ("called AE title not recognized", "1, 1, 7"),
                     ("calling AE title not recognized", "1, 1, 3"),
-                    ("too many associations", "2, 3, 2"),
-                    ("the database cannot be asked", "2, 3, 1"),
+                    ("no valid user identity, where one is asked for", "1, 1, 1"),
+                    ("too many associations, in all or of one peer", "2, 3, 2"),
+                    ("too many requests of one peer, or the database cannot be asked", "2, 3, 1"),
                 ),
             ),
         ),

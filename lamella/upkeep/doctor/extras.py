@@ -13,6 +13,7 @@ NAME = "extras"
 EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("asyncpg",),
     "s3": ("aioboto3", "obstore"),
+    "auth": ("jwt", "cryptography"),
     "clients": ("dicomweb_client",),
 }
 
@@ -25,6 +26,8 @@ async def check_extras(settings: Settings) -> Sequence[CheckResult]:
     needed = {"postgresql"} if settings.database_url.startswith("postgres") else set()
     if settings.storage_url.startswith("s3:"):
         needed.add("s3")
+    if settings.dimse_jwt:
+        needed.add("auth")
     missing = sorted(needed - set(installed))
     if missing:
         return [fail_with(NAME, f"These settings need an extra: install lamella[{missing[0]}].")]
