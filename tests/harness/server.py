@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from tests.harness.stack import choose_stack
 READY = re.compile(r"lamella ready http=(?P<http>\S+) dimse=(?P<dimse>\S+) aet=(?P<aet>\S+)")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
+KEPT_PORTS = (22_100, 32_000)
 
 
 @dataclass
@@ -150,6 +153,22 @@ def read_peak_kib(pid: int) -> int:
         return 0
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
     return int(match[1]) if match else 0
+
+
+def find_free_port() -> int:
+    """Return a port that nobody listens on, for a server that has to keep it over restarts.
+
+    It lies below those that systems give to outgoing connections.
+    """
+    for port in random.sample(range(*KEPT_PORTS), k=100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("there are no free ports")
 
 
 def _collect(stream: object, lines: list[str]) -> None:
