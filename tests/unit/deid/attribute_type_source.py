@@ -1,0 +1,83 @@
+"""Makes `lamella/deid/data/attribute_types.json` out of highdicom's copy of PS3.3.
+
+    python tests/unit/deid/attribute_type_source.py > lamella/deid/data/attribute_types.json
+
+Of 100,000 rows those stay that decide something: attributes which the Basic Profile may empty or
+remove though their IOD wants them. A path is shortened to its last two tags, which tell the macro.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import highdicom
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+STANDARD = Path(highdicom.__file__).parent / "_standard"
+RULES = Path(__file__).parents[3] / "lamella" / "deid" / "data" / "ps315_2026d.json"
+SAFETY_NET = {"DA", "DT", "TM", "PN", "UN", "UR"}
+
+
+def _read(name: str) -> Any:
+    return json.loads((STANDARD / f"{name}.json").read_text())
+
+
+def _find_deciding_tags() -> dict[str, str]:
+    rules = json.loads(RULES.read_text())["rules"]
+    return {rule["tag"]: rule["basic"] for rule in rules}
+
+
+def _read_types() -> dict[str, dict[str, str]]:
+    """Return for each `parent.tag` the strictest type in each module: 1, 2 or 3."""
+    actions = _find_deciding_tags()
+    types: dict[str, dict[str, str]] = {}
+    for module, rows in _read("module_attribute_map").items():
+        for row in rows:
+            tag = tag_for_keyword(row["keyword"])
+            if tag is None:
+                continue
+            action = actions.get(f"{tag:08X}")
+            decides = dictionary_VR(tag) in SAFETY_NET if action is None else action not in "DU"
+            if not decides:
+                continue
+            parent = f"{tag_for_keyword(row['path'][-1]):08X}" if row["path"] else ""
+            of_module = types.setdefault(f"{parent}.{tag:08X}", {})
+            of_module[module] = min(of_module.get(module, "3"), row["type"][:1])
+    return types
+
+
+def make() -> dict[str, Any]:
+    """Return the file's content."""
+    modules = {
+        iod: {module["key"] for module in rows} for iod, rows in _read("iod_module_map").items()
+    }
+    sop_classes = _read("sop_class_iod_map")
+    iods = sorted({iod for iod in sop_classes.values() if iod in modules})
+    types: dict[str, dict[str, list[str]]] = {}
+    for path, of_module in sorted(_read_types().items()):
+        for iod in iods:
+            found = [of_module[module] for module in modules[iod] if module in of_module]
+            if found and min(found) in "12":
+                types.setdefault(path, {}).setdefault(min(found), []).append(str(iods.index(iod)))
+    return {
+        "source": {
+            "standard": "DICOM PS3.3, as read by highdicom 0.28 (MIT) from innolitics' "
+            "dicom-standard (MIT)",
+            "types": "parent.tag (no parent at the top) -> type -> numbers of the IODs",
+        },
+        "iods": iods,
+        "sop_classes": {
+            uid: iods.index(iod) for uid, iod in sorted(sop_classes.items()) if iod in iods
+        },
+        "types": {
+            path: {kind: " ".join(numbers) for kind, numbers in sorted(of_type.items())}
+            for path, of_type in types.items()
+        },
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(make(), indent=0) + "\n")
