@@ -11,10 +11,16 @@
     reception.py    messages: where a C-STORE's bytes turn off towards the archive
     delivery.py     bytes of one instance, from an association's thread to the archive's intake
     finding.py      C-FIND: from a request to its answers, page by page
-    identifiers.py  identifiers of C-FIND, read and written
+    retrieving.py   C-GET and C-MOVE: from a request to its last answer
+    stock.py        the instances that a retrieve or a push is about, page by page
+    carriers.py     where they are carried: back on the association, or on a call
+    data_sets.py    their bytes, as stored or re-encoded
+    outflow.py      messages on their way out, cut into PDUs
+    calling.py      associations that Lamella requests
+    identifiers.py  identifiers of queries and retrieves, read and written
     depot.py        what one association stores, and its commits
     negotiation.py  which SOP classes and transfer syntaxes are accepted
-    commands.py     command sets of C-STORE, read and written
+    commands.py     command sets, read and written
     part10.py       the file meta information that is put before a received data set
     ae_titles.py    called AE titles and what they stand for
     peers.py        other installations that Lamella calls

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
+import ssl
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Protocol, TypeVar
@@ -15,9 +18,10 @@ from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_FIND
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE
 from pynetdicom.pdu_primitives import (
     P_DATA,
+    SCP_SCU_RoleSelectionNegotiation,
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
@@ -26,26 +30,30 @@ from pynetdicom.presentation import PresentationContext
 from lamella.archive.installation import Archive
 from lamella.archive.part10 import build_file_meta
 from lamella.dimse_gateway.ae_titles import AeTarget
-from lamella.dimse_gateway.commands import Answer, StoreCommand, build_store_response
+from lamella.dimse_gateway.commands import Answer, Response, StoreCommand, build_store_response
 from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
 from lamella.dimse_gateway.finding import Finding
 from lamella.dimse_gateway.guard import Guard
-from lamella.dimse_gateway.identifiers import NOT_EXTENDED, ROOTS, Extensions
+from lamella.dimse_gateway.identifiers import ALL_ROOTS, NOT_EXTENDED, Extensions
 from lamella.dimse_gateway.metrics import (
     ADMISSIONS,
     ASSOCIATIONS,
     FINDS,
     REJECTIONS,
+    RETRIEVES,
     STORE_SECONDS,
     STORES,
 )
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
+from lamella.dimse_gateway.outflow import Buffer, cut_message, write_message
 from lamella.dimse_gateway.reception import Reception, StoreRequest
 from lamella.dimse_gateway.rejection import NAMES, TEMPORARY_CONGESTION, Rejection
+from lamella.dimse_gateway.retrieving import Callers, Retrieving
 from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
-from lamella.errors import SopClassNotSupported
+from lamella.errors import PeerUnavailable, SopClassNotSupported
+from lamella.imaging.pool import DecoderPool
 from lamella.vcs.repository import Repository
 
 LOGGER = logging.getLogger(__name__)
@@ -54,9 +62,11 @@ T = TypeVar("T")
 
 RELEASE_PATIENCE_S = 10.0  # peers wait some 30 s for an answer to their release
 _LAST_COMMAND = b"\x03"
+_UNSENT_PDUS = 8  # more would be held for a peer that does not read
+_UNSENT_POLL_S = 0.005
 
 
-class House(Protocol):
+class House(Callers, Protocol):
     """What an association needs of the gateway it belongs to."""
 
     loop: asyncio.AbstractEventLoop
@@ -64,6 +74,7 @@ class House(Protocol):
     repository: Repository
     guard: Guard
     transfer_syntaxes: frozenset[str]
+    decoders: DecoderPool
 
     def count_associations(self, host: str) -> int:
         """Return how many associations from an address there are, or are asked for."""
@@ -112,17 +123,36 @@ class Admission(ACSE):  # type: ignore[misc]
         LOGGER.info("association accepted", extra=self.assoc.describe())
         self.assoc._accepted_cx = accepted
         self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
+        for item in self._agree_on_roles(accepted.values()):
+            self.acceptor.add_negotiation_item(item)
         super().send_accept()
+
+    def _agree_on_roles(
+        self, accepted: Iterable[PresentationContext]
+    ) -> list[SCP_SCU_RoleSelectionNegotiation]:
+        """Let peers take instances, as in a C-GET, wherever they offer to.
+
+        Source:
+            PS3.7 §D.3.3.4; PS3.4 §C.4.3.
+        """
+        proposed, items = self.requestor.role_selection, []
+        for uid in dict.fromkeys(cx.abstract_syntax for cx in accepted):
+            if uid in proposed and is_storage_class(str(uid)):
+                item = SCP_SCU_RoleSelectionNegotiation()
+                item.sop_class_uid = uid
+                item.scu_role, item.scp_role = proposed[uid].scu_role, proposed[uid].scp_role
+                items.append(item)
+        return items
 
     def _check_user_identity(self) -> tuple[bool, UserIdentityNegotiation | None]:
         """Answer a user's identity, which has been judged before."""
         return True, self.assoc.guard.answer_identity(self.requestor.user_identity)
 
     def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
-        """Agree on extensions of queries; there are none of other services."""
+        """Agree on extensions of queries and retrieves; there are none of other services."""
         items = []
         for uid, proposed in self.requestor.sop_class_extended.items():
-            if str(uid) not in ROOTS:
+            if str(uid) not in ALL_ROOTS:
                 continue
             agreed = Extensions.parse(proposed)
             self.assoc.extensions[str(uid)] = agreed
@@ -151,7 +181,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         self.extensions: dict[str, Extensions] = {}
         self._ae_target: AeTarget | None = None
         self.has_requested = False
-        self._is_finding = False
+        self._is_answering = False
         self._house = house
         self.acse = Admission(self)
         self.dul = GatewayProvider(self)
@@ -163,7 +193,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
     def is_busy(self) -> bool:
         """Whether the peer is in the middle of something."""
         is_receiving = bool(self.dimse.is_receiving) or not self.dimse.msg_queue.empty()
-        return is_receiving or self._is_finding
+        return is_receiving or self._is_answering
 
     @property
     def calling_ae_title(self) -> str:
@@ -316,6 +346,9 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         if isinstance(msg, C_FIND) and msg.MessageIDBeingRespondedTo is None:
             self._serve_find(msg, context_id)
             return
+        if isinstance(msg, C_GET | C_MOVE) and msg.MessageIDBeingRespondedTo is None:
+            self._serve_retrieve(msg, context_id)
+            return
         if not isinstance(msg, StoreRequest):
             super()._serve_request(msg, context_id)
             return
@@ -335,13 +368,98 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return
         context: PresentationContext = self._accepted_cx[context_id]
         extensions = self.extensions.get(str(context.abstract_syntax), NOT_EXTENDED)
-        self._is_finding = True
+        self._is_answering = True
         try:
             finding = Finding(self, self._house.repository, self._ae_target, self._ask)
             status = finding.serve(request, context, extensions, self.called_ae_title)
         finally:
-            self._is_finding = False
+            self._is_answering = False
         FINDS.labels(f"{status:04X}").inc()
+
+    def _serve_retrieve(self, request: C_GET | C_MOVE, context_id: int) -> None:
+        if self._ae_target is None or self.depot is None:
+            return
+        context: PresentationContext = self._accepted_cx[context_id]
+        extensions = self.extensions.get(str(context.abstract_syntax), NOT_EXTENDED)
+        house, service = self._house, "C-MOVE" if isinstance(request, C_MOVE) else "C-GET"
+        decode = house.decoders.decode_frame
+        self._is_answering = True
+        try:
+            retrieving = Retrieving(
+                self, house.repository, self._ae_target, self._ask, decode, house
+            )
+            status = retrieving.serve(request, context, extensions, self.called_ae_title)
+        except PeerUnavailable:
+            LOGGER.info("a retrieve broke off", extra=self.describe())
+            self.cut_off()
+            RETRIEVES.labels(service, "none").inc()
+            return
+        finally:
+            self._is_answering = False
+        RETRIEVES.labels(service, f"{status:04X}").inc()
+
+    @property
+    def receiving_contexts(self) -> Mapping[tuple[str, str], int]:
+        """Contexts in which the peer takes instances, by SOP class and transfer syntax."""
+        roles, found = self.requestor.role_selection, dict[tuple[str, str], int]()
+        for context_id, context in self._accepted_cx.items():
+            uid = context.abstract_syntax
+            if uid in roles and roles[uid].scp_role and is_storage_class(str(uid)):
+                found.setdefault((str(uid), str(context.transfer_syntax[0])), context_id)
+        return found
+
+    def write(
+        self, context_id: int, command: bytes, data_set: Iterable[Buffer] | None = None
+    ) -> None:
+        """Send a message; from the association's thread, which is free to wait for the peer.
+
+        Raises:
+            PeerUnavailable: The peer is gone, or does not read.
+        """
+        sock, longest = self.dul.socket.socket, int(self.dimse.maximum_pdu_size)
+        try:
+            if self.is_over or sock is None:
+                raise PeerUnavailable("The peer is gone.")
+            if isinstance(sock, ssl.SSLSocket):  # which takes no two threads
+                self._queue_message(context_id, command, data_set, longest)
+            else:
+                write_message(sock, context_id, command, data_set, longest)
+        except OSError as error:
+            raise PeerUnavailable("The peer is gone.") from error
+
+    def _queue_message(
+        self, context_id: int, command: bytes, data_set: Iterable[Buffer] | None, longest: int
+    ) -> None:
+        for control, fragment in cut_message(command, data_set, longest):
+            while self.dul.to_provider_queue.qsize() >= _UNSENT_PDUS:
+                if self.is_over:
+                    raise PeerUnavailable("The peer is gone.")
+                time.sleep(_UNSENT_POLL_S)
+            primitive = P_DATA()
+            value = bytes([control]) + fragment
+            primitive.presentation_data_value_list.append((context_id, value))
+            self.dul.send_pdu(primitive)
+
+    def await_store_response(self, message_id: int) -> int:
+        """Return the status that a C-STORE of ours is answered.
+
+        Raises:
+            PeerUnavailable: The peer is gone, does not answer, or does something else.
+        """
+        deadline = time.monotonic() + float(self.network_timeout)
+        while not self.is_over and time.monotonic() < deadline:
+            try:
+                item = self.dimse.msg_queue.get_nowait()
+            except queue.Empty:
+                self._wake.wait(POLL_TIMEOUT_S)
+                self._wake.clear()
+                continue
+            message = item[1]
+            if isinstance(message, Response) and message.message_id == message_id:
+                return message.status
+            self.dimse.msg_queue.put(item)  # whoever tidies up has to see it
+            raise PeerUnavailable("The peer does something else than answer.")
+        raise PeerUnavailable("The peer does not answer.")
 
     def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:
         self.dimse.outstanding -= 1

@@ -10,19 +10,24 @@ import logging
 import math
 import socket
 import time
+from collections.abc import Iterable
 
 from lamella.archive.installation import Archive
 from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, KnownAeTitles
 from lamella.dimse_gateway.association import GatewayAssociation
+from lamella.dimse_gateway.calling import Call
+from lamella.dimse_gateway.carriers import propose
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.guard import Guard
+from lamella.dimse_gateway.peers import Peer, find_destination
 from lamella.dimse_gateway.rejection import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
     Rejection,
 )
 from lamella.dimse_gateway.server import GatewayServer
-from lamella.dimse_gateway.tls import make_server_context
+from lamella.dimse_gateway.tls import make_client_context, make_server_context
+from lamella.imaging.pool import DecoderPool
 from lamella.settings import Settings
 from lamella.vcs.repository import Repository
 
@@ -43,6 +48,7 @@ class Gateway:
         repository: Where queries look.
         guard: What requests have to pass first.
         transfer_syntaxes: Private ones in which instances may come.
+        decoders: For peers that do not take instances as they are stored.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Gateway:
         self.archive: Archive = repository.archive
         self.repository = repository
         self.guard = Guard(settings)
+        self.decoders = DecoderPool()
         self.transfer_syntaxes = settings.private_transfer_syntaxes
         self._settings = settings
         self._ae_titles = ae_titles or KnownAeTitles(settings, repository.archive.database)
@@ -110,6 +117,7 @@ class Gateway:
         for depot in list(self._depots):
             await depot.try_commit()
         self._depots.clear()
+        await self.decoders.close()
 
     def list_associations(self) -> list[GatewayAssociation]:
         """Return the associations that there are now."""
@@ -136,6 +144,19 @@ class Gateway:
         if allowed and calling_ae_title.strip() not in allowed:
             return CALLING_AE_TITLE_NOT_RECOGNIZED
         return CALLED_AE_TITLE_NOT_RECOGNIZED if target is None else target
+
+    async def find_destination(self, ae_title: str) -> Peer | None:
+        """Return the peer that a C-MOVE names, or None."""
+        return await self.archive.database.read(lambda c: find_destination(c, ae_title))
+
+    def call(self, peer: Peer, ae_title: str, kinds: Iterable[tuple[str, str]]) -> Call:
+        """Associate with a peer to send it instances; in a thread that may wait.
+
+        Raises:
+            PeerUnavailable: It is not there, or rejects.
+        """
+        tls = make_client_context(self._settings) if peer.is_tls else None
+        return Call(peer, ae_title, propose(list(kinds)), tls=tls)
 
     def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:
         """Return the depot of a new association."""

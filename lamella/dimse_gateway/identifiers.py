@@ -1,4 +1,4 @@
-"""Identifiers of C-FIND: read into the archive's query, and written as answers.
+"""Identifiers of queries and retrieves: read into the archive's query, and written as answers.
 
 Source:
     PS3.4 §C.4.1.1.3 (identifiers), §C.4.1.2 and §C.4.1.3 (hierarchical and relational queries),
@@ -8,7 +8,7 @@ Source:
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -18,7 +18,11 @@ from pydicom.uid import UID
 from pynetdicom.dsutils import decode
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
+    PatientRootQueryRetrieveInformationModelGet,
+    PatientRootQueryRetrieveInformationModelMove,
     StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
 )
 
 from lamella.archive.identifier import NOT_KEYS, query_from_identifier
@@ -37,6 +41,18 @@ ROOTS: Final = {
 }
 """SOP classes of C-FIND, and the level at which their information models begin."""
 
+GET_ROOTS: Final = {
+    str(PatientRootQueryRetrieveInformationModelGet): Level.PATIENT,
+    str(StudyRootQueryRetrieveInformationModelGet): Level.STUDY,
+}
+MOVE_ROOTS: Final = {
+    str(PatientRootQueryRetrieveInformationModelMove): Level.PATIENT,
+    str(StudyRootQueryRetrieveInformationModelMove): Level.STUDY,
+}
+"""The same of C-GET and C-MOVE."""
+
+ALL_ROOTS: Final = {**ROOTS, **GET_ROOTS, **MOVE_ROOTS}
+
 LEVELS: Final = {
     "PATIENT": Level.PATIENT,
     "STUDY": Level.STUDY,
@@ -44,6 +60,8 @@ LEVELS: Final = {
     "IMAGE": Level.INSTANCE,
 }
 
+FAILED_SOP_INSTANCE_UIDS: Final = 0x00080058
+_LONGEST_UIDS: Final = 0xFFFE  # as a value of Explicit VR takes them
 _NOT_COUNTED: Final = frozenset({"00201200", "00201202", "00201204"})
 _ITEM: Final = (0xFFFE, 0xE000)
 
@@ -108,10 +126,68 @@ def read_identifier(
         IdentifierMismatch: The level is none of the model's, or a unique key is missing.
         InvalidRequest: It cannot be read, or the value of a key is not valid.
     """
+    ds = _decode(encoded, transfer_syntax)
+    return _read_request(ds, root, extensions)
+
+
+def read_retrieve_identifier(
+    encoded: bytes, transfer_syntax: UID, root: Level, extensions: Extensions = NOT_EXTENDED
+) -> Query:
+    """Return what the identifier of a C-GET or C-MOVE names; only unique keys count.
+
+    Raises:
+        IdentifierMismatch: As `read_identifier`, or the unique key of the level has no value.
+        InvalidRequest: It cannot be read, or the value of a key is not valid.
+
+    Source:
+        PS3.4 §C.4.2.1.4 (identifier of C-MOVE), §C.4.3.1.3 (of C-GET), §C.4.2.2.1.
+    """
+    ds = _decode(encoded, transfer_syntax)
+    unique = {int(tag, 16) for tag in UNIQUE_KEYS.values()} | {int(QUERY_RETRIEVE_LEVEL, 16)}
+    for tag in [tag for tag in ds.keys() if int(tag) not in unique]:  # noqa: SIM118
+        del ds[tag]
+    query = _read_request(ds, root, extensions).query
+    tag = UNIQUE_KEYS[query.level]
+    own = next((key.condition for key in query.keys if key.path == (tag,)), None)
+    if not isinstance(own, UidList | Single):
+        raise IdentifierMismatch("The unique key of the level has no value.", tag)
+    return query
+
+
+def write_failures(sop_uids: Sequence[str], *, is_implicit: bool) -> bytes:
+    """Return the identifier of a final answer that lists the instances that were not sent.
+
+    As many as a value takes: some 1,000.
+
+    Source:
+        PS3.4 §C.4.2.1.4.2 and §C.4.3.1.3.2.
+    """
+    value = "\\".join(sop_uids).encode("ascii")
+    if len(value) > _LONGEST_UIDS:
+        value = value[: value.rindex(b"\\", 0, _LONGEST_UIDS)]
+    value += b"\0" * (len(value) % 2)
+    if is_implicit:
+        tag = FAILED_SOP_INSTANCE_UIDS
+        return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+    return write_value(FAILED_SOP_INSTANCE_UIDS, "UI", value)
+
+
+def _decode(encoded: bytes, transfer_syntax: UID) -> Dataset:
+    """Return the data set of an identifier; its elements are not read yet.
+
+    Raises:
+        InvalidRequest: It cannot be read.
+    """
     try:
-        ds = decode(
+        return decode(
             BytesIO(encoded), transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian
         )
+    except Exception as error:  # pydicom fails in many ways on what peers may send
+        raise InvalidRequest("The identifier cannot be read.") from error
+
+
+def _read_request(ds: Dataset, root: Level, extensions: Extensions) -> FindRequest:
+    try:
         level_name = str(ds.get("QueryRetrieveLevel") or "").strip()
         level = LEVELS.get(level_name)
         if level is None or level < root:
@@ -123,7 +199,7 @@ def read_identifier(
         )
     except InvalidRequest:
         raise
-    except Exception as error:  # pydicom fails in many ways on what peers may send
+    except Exception as error:  # as above: elements are read only now
         raise InvalidRequest("The identifier cannot be read.") from error
     if not extensions.relational:
         _check_hierarchy(query, root)

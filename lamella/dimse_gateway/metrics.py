@@ -18,6 +18,9 @@ REJECTIONS = Counter(
 TLS_FAILURES = Counter("lamella_dimse_tls_failures", "TLS handshakes that failed")
 STORES = Counter("lamella_dimse_stores", "C-STORE requests, by status", ["status"])
 FINDS = Counter("lamella_dimse_finds", "C-FIND requests, by final status", ["status"])
+RETRIEVES = Counter(
+    "lamella_dimse_retrieves", "C-GET and C-MOVE requests, by final status", ["service", "status"]
+)
 STORE_SECONDS = Histogram(
     "lamella_dimse_store_seconds",
     "From the end of an instance's data set to its answer, in seconds",

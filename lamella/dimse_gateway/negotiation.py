@@ -18,7 +18,7 @@ from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
 
-from lamella.dimse_gateway.identifiers import ROOTS
+from lamella.dimse_gateway.identifiers import ALL_ROOTS
 
 ACCEPTED = 0x00
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03
@@ -70,7 +70,7 @@ class Service:
 SERVICES = (
     Service("Verification", ("C-ECHO",), frozenset({str(Verification)}), "Annex A"),
     Service("Storage", ("C-STORE",), frozenset(STORAGE_CLASSES), "Annex B", takes_others=True),
-    Service("Query/Retrieve", ("C-FIND",), frozenset(ROOTS), "Annex C"),
+    Service("Query/Retrieve", ("C-FIND", "C-MOVE", "C-GET"), frozenset(ALL_ROOTS), "Annex C"),
 )
 """All there are."""
 
@@ -122,7 +122,7 @@ def _judge_context(proposed: PresentationContext, storable: frozenset[str]) -> P
 
 
 def _find_syntax(proposed: PresentationContext, storable: frozenset[str]) -> UID | None:
-    is_query = str(proposed.abstract_syntax) in ROOTS
+    is_query = str(proposed.abstract_syntax) in ALL_ROOTS
     known = IDENTIFIER_SYNTAX_UIDS if is_query else storable
     return next((uid for uid in proposed.transfer_syntax if str(uid) in known), None)
 

@@ -16,8 +16,12 @@ from pynetdicom.pdu_primitives import P_DATA
 from lamella.dimse_gateway.commands import (
     C_CANCEL_RQ,
     C_STORE_RQ,
+    C_STORE_RSP,
+    RESPONSE,
+    Response,
     StoreCommand,
     read_command_field,
+    read_response,
     read_store_command,
     split_command,
 )
@@ -49,7 +53,12 @@ class StoreRequest:
 
 
 class Reception(DIMSEServiceProvider):  # type: ignore[misc]
-    """Makes messages of presentation data values; called in the upper layer's thread."""
+    """Makes messages of presentation data values; called in the upper layer's thread.
+
+    Attributes:
+        outstanding: How many C-STORE requests of the peer wait for their answers.
+        awaits_response: Whether the peer has one of ours to answer.
+    """
 
     def __init__(
         self, association: Any, open_delivery: Callable[[StoreCommand, int], Delivery]
@@ -57,6 +66,7 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         super().__init__(association)
         self.msg_queue = WakingQueue(association.wake)
         self.outstanding = 0
+        self.awaits_response = False
         self._open_delivery = open_delivery
         self._fragments = bytearray()
         self._context_id = 0
@@ -122,13 +132,21 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         field = read_command_field(values)
         if field == C_STORE_RQ:
             self._begin_store(context_id, read_store_command(values))
+        elif field == C_STORE_RSP:
+            self._receive_response(context_id, read_response(values))
         else:
-            if field != C_CANCEL_RQ:
+            if field != C_CANCEL_RQ and not field & RESPONSE:
                 self.cancel_req.clear()  # they were for requests before this one
             if self.msg_queue.qsize() >= WAITING_REQUESTS:
                 raise ProtocolViolation("the peer does not wait for answers")
             self._identifier_bytes = 0
             self._pass_on(context_id, bytes([control]) + encoded)
+
+    def _receive_response(self, context_id: int, response: Response) -> None:
+        if not self.awaits_response or response.has_data_set:
+            raise ProtocolViolation("the peer answers what was not asked")
+        self.awaits_response = False
+        self.msg_queue.put((context_id, response))
 
     def _begin_store(self, context_id: int, command: StoreCommand) -> None:
         if self.outstanding >= OUTSTANDING_STORES:

@@ -105,7 +105,9 @@ async def test_callers_are_those_of_the_title_or_else_of_the_settings(door: Door
     assert await asyncio.to_thread(knock, door.port, "STORESCU", "OPEN") == CALLED_UNKNOWN
 
 
-def test_a_running_server_knows_titles_and_peers_at_once(tmp_path: Path) -> None:
+def test_a_running_server_knows_titles_and_peers_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "data"
     flags = ["--data-dir", str(folder)]
     with serve(folder) as server:
@@ -132,6 +134,13 @@ def test_a_running_server_knows_titles_and_peers_at_once(tmp_path: Path) -> None
         assert main(["peer", "add", "self", server.dimse, "LAMELLA", *flags]) == 0
         assert main(["peer", "add", "lost", "127.0.0.1:1", "LOST", *flags]) == 0
         assert main(["peer", "add", "self", "127.0.0.1:2", "TWICE", *flags]) == 1
+        capsys.readouterr()
+        assert main(["peer", "echo", "self", *flags]) == 0
+        assert main(["peer", "echo", "lost", *flags]) == 1
+        assert main(["peer", "echo", "nobody", *flags]) == 1
+        told = capsys.readouterr()
+        assert told.out == "Peer self answers.\n"
+        assert "cannot be reached" in told.err
         peers = f"{server.http}/api/v1/peers"
         new = {"name": "pacs", "host": "10.0.0.5", "port": 104, "title": "PACS", "tls": True}
         assert httpx.post(peers, json=new).status_code == 201

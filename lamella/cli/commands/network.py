@@ -30,7 +30,7 @@ def add_commands(family: Family) -> None:
         family.add_family("aet", "name revisions by AE titles", "add|list|delete"),
     )
     _add_peer_commands(
-        family.add_family("peer", "name other application entities", "add|list|delete")
+        family.add_family("peer", "name other application entities", "add|list|delete|echo")
     )
 
 
@@ -63,6 +63,8 @@ def _add_peer_commands(peers: Family) -> None:
     add_json_flag(parser)
     add_json_flag(peers.add_command("list", "list peers", run_peer_list))
     parser = peers.add_command("delete", "forget a peer", run_peer_delete)
+    parser.add_argument("name", metavar="NAME")
+    parser = peers.add_command("echo", "see whether a peer answers a C-ECHO", run_peer_echo)
     parser.add_argument("name", metavar="NAME")
 
 
@@ -167,6 +169,24 @@ def run_peer_delete(arguments: argparse.Namespace, settings: Settings) -> int:
 
     run_on_repository(settings, work)
     print_lines([f"Peer {arguments.name} is forgotten."])
+    return 0
+
+
+def run_peer_echo(arguments: argparse.Namespace, settings: Settings) -> int:
+    """See whether a peer answers."""
+
+    async def work(repository: Repository) -> Peer:
+        from lamella.dimse_gateway.peers import find_peer
+
+        return await repository.archive.database.read(lambda c: find_peer(c, arguments.name))
+
+    from lamella.dimse_gateway.calling import echo_peer
+    from lamella.dimse_gateway.tls import make_client_context
+
+    found = run_on_repository(settings, work)
+    tls = make_client_context(settings) if found.is_tls else None
+    echo_peer(found, settings.aet.strip(), tls)
+    print_lines([f"Peer {found.name} answers."])
     return 0
 
 

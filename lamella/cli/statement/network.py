@@ -17,6 +17,7 @@ from lamella.dimse_gateway.finding import (
 )
 from lamella.dimse_gateway.gateway import QUIET_S
 from lamella.dimse_gateway.negotiation import SERVICES, Service
+from lamella.dimse_gateway.retrieving import ALL_FAILED, SOME_FAILED, UNKNOWN_DESTINATION
 from lamella.dimse_gateway.server import ACSE_TIMEOUT_S
 from lamella.dimse_gateway.transport import MAXIMUM_PDU_BYTES
 from lamella.settings import Settings
@@ -46,11 +47,19 @@ _TEXTS = {
         "were asked, in UTF-8, and Retrieve AE Title and Instance Availability. Numbers of "
         "patients' related entities and private attributes are not supported (`FF01`).",
         "Extended negotiation offers relational queries, combined date and time matching, and "
-        "fuzzy matching of person names; without it queries are hierarchical. C-MOVE and C-GET "
-        "are not supported.",
-        f"Final statuses: `{SUCCESS:04X}` all matches were sent; `{LIMIT_REACHED:04X}` there are "
-        f"more than the {MOST_ANSWERS:,} sent; `{CANCELLED:04X}` cancelled; "
-        f"`{OUT_OF_RESOURCES:04X}` out of resources; `{IDENTIFIER_MISMATCH:04X}` the level is none "
+        "fuzzy matching of person names; without it queries are hierarchical.",
+        "C-MOVE and C-GET at the same levels, by unique keys and lists of UIDs, of one "
+        "commit each. Instances go out as stored where the receiver accepts that, else in "
+        "Explicit or Implicit VR Little Endian. C-GET needs SCP/SCU role selection; "
+        "a C-MOVE goes to peers that were added, over an association that Lamella initiates. "
+        "Pending answers count sub-operations; final ones list failed instances. "
+        f"Final statuses: `{SUCCESS:04X}`; `{SOME_FAILED:04X}` some failed; `{ALL_FAILED:04X}` "
+        f"all failed; `{UNKNOWN_DESTINATION:04X}` unknown destination; `{CANCELLED:04X}` "
+        "cancelled; and the refusals of C-FIND.",
+        f"Of C-FIND, final statuses: `{SUCCESS:04X}` all matches were sent; "
+        f"`{LIMIT_REACHED:04X}` there are more than the {MOST_ANSWERS:,} sent; "
+        f"`{CANCELLED:04X}` cancelled; `{OUT_OF_RESOURCES:04X}` out of resources; "
+        f"`{IDENTIFIER_MISMATCH:04X}` the level is none "
         "of the model's, or a unique key of a level above is missing (Offending Element names "
         f"it); `{UNABLE_TO_PROCESS:04X}` the identifier cannot be read, a value is not valid for "
         f"its key, or the query failed; `{WRONG_CONTEXT:04X}` the presentation context is not for "
@@ -115,7 +124,7 @@ def _list_limits() -> Table:
                 "Associations accepted at a time",
                 f"{settings.dimse_associations} (`LAMELLA_DIMSE_ASSOCIATIONS`)",
             ),
-            ("Associations initiated", "none"),
+            ("Associations initiated", "one for each C-MOVE"),
             ("Asynchronous operations window", "declined: one operation at a time"),
             ("Secure transport", "TLS 1.2 and 1.3 (PS3.15 §B.10), if it is set up"),
             ("Wait for an association request", f"{ACSE_TIMEOUT_S:g} s"),
@@ -135,8 +144,8 @@ def _write_entity() -> Section:
             "(`LAMELLA_DIMSE_TLS_CERT`), and with a user identity (name and passcode, or JSON Web "
             "Token), if users are set up. Each presentation context is judged by "
             "itself, and accepted in the first transfer syntax of the proposal that can be stored "
-            "(section 1.1). SCP/SCU role selection is not answered. A stopping gateway lets "
-            "associations end for some seconds, then aborts them, and commits what it "
+            "(section 1.1). SCP/SCU role selection is answered for storage SOP classes. A stopping "
+            "gateway lets associations end for some seconds, then aborts them, and commits what it "
             "acknowledged.",
             Table(
                 ("Rejection", "Result, source, reason"),
