@@ -54,6 +54,14 @@ def _build_parser() -> argparse.ArgumentParser:
     trickle.set_defaults(command=_trickle)
     far = commands.add_parser("s3", help="what reading from S3 costs, by client and distance")
     far.set_defaults(command=_s3)
+    phi = commands.add_parser(
+        "phi", help="write synthetic studies full of identifiers, and the key"
+    )
+    phi.add_argument("dest", type=Path, help="a folder")
+    phi.add_argument("--subjects", type=int, default=200, help="how many (200)")
+    phi.add_argument("--seed", type=int, default=1, help="the same gives the same (1)")
+    phi.add_argument("--profile", choices=("basic", "research"), default="research")
+    phi.set_defaults(command=_phi)
     commands.add_parser("list", help="list the cases").set_defaults(command=_list)
     return parser
 
@@ -137,6 +145,14 @@ def _s3(_: argparse.Namespace) -> int:
     from bench.s3 import measure_s3  # needs the extra
 
     print(f"report: {write_lines('s3.md', measure_s3())}")
+    return 0
+
+
+def _phi(parsed: argparse.Namespace) -> int:
+    from bench.phi.studies import generate
+
+    count = generate(parsed.dest, parsed.subjects, parsed.seed, parsed.profile)
+    print(f"{count} instances below {parsed.dest / 'studies'}, their answers in key.db")
     return 0
 
 
