@@ -11,7 +11,7 @@ from bench.cases import CASES, GROUPS
 from bench.measure import Figure
 from bench.report import write_comparison, write_lines, write_report
 from bench.run import Options, clear, run
-from bench.scale import FULL, PARTS, measure_scale, size_by_commits
+from bench.scale import FULL_COMMITS, PARTS, measure_scale, size_by_commits
 from bench.trickle import measure_trickle
 
 _ARCHIVES = ("lamella", "orthanc")
@@ -42,6 +42,13 @@ def _build_parser() -> argparse.ArgumentParser:
         "--full", action="store_true", help="1e5 studies, 1e6 instances, 1e4 commits"
     )
     scale.add_argument("--commits", type=int, default=200, help="of 100 instances each (200)")
+    scale.add_argument("--series", type=int, default=1, help="of a study, of its ten instances (1)")
+    scale.add_argument(
+        "--database",
+        default="",
+        metavar="URL",
+        help="an empty PostgreSQL database; for stores, NAME_empty beside it",
+    )
     scale.add_argument("--rounds", type=int, default=30, help="alternating rounds (30)")
     scale.add_argument("--folder", type=Path, help="keep data here and go on from it")
     scale.add_argument(
@@ -123,11 +130,12 @@ def _tell(figures: Sequence[Figure]) -> int:
 
 
 def _scale(parsed: argparse.Namespace) -> int:
-    sizes = FULL if parsed.full else size_by_commits(parsed.commits)
+    commits = FULL_COMMITS if parsed.full else parsed.commits
+    sizes = size_by_commits(commits, parsed.series)
     folder = parsed.folder or Path(tempfile.gettempdir()) / "lamella-bench-scale"
     if parsed.folder is None and folder.exists():
         clear(folder)
-    lines = measure_scale(folder, sizes, parsed.rounds, parsed.part or PARTS)
+    lines = measure_scale(folder, sizes, parsed.rounds, parsed.part or PARTS, parsed.database)
     print(f"report: {write_lines('scale.md', lines)}")
     if parsed.folder is None:
         clear(folder)

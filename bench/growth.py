@@ -15,7 +15,7 @@ from lamella.archive.database import metadata
 from lamella.archive.installation import open_archive
 from lamella.archive.instances import Received
 from lamella.archive.intake import Intake
-from lamella.settings import Settings
+from lamella.settings import load_settings
 from lamella.vcs.commits import commit_session
 from lamella.vcs.datasets import create_dataset, ensure_default
 from lamella.vcs.refs import find_dataset
@@ -59,15 +59,15 @@ class Store:
         self.repository = repository
 
     @classmethod
-    async def open(cls, folder: Path, database_url: str = "") -> Store:
+    async def open(cls, folder: Path, **settings: str) -> Store:
         """Open a data folder, a new one or one of an earlier run.
 
         Args:
             folder: Where it is.
-            database_url: Where its rows are; in the folder if this is empty.
+            settings: Where its rows and packs are, by lower-case name; else in the folder.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        archive = await open_archive(Settings(data_dir=folder, database_url=database_url))
+        archive = await open_archive(load_settings({"data_dir": str(folder), **settings}, {}))
         await archive.database.write(ensure_default)
         return cls(Repository(archive))
 

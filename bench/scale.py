@@ -10,7 +10,7 @@ import random
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -62,19 +62,37 @@ def size_by_commits(commits: int, series_each: int = 1) -> ScaleSizes:
     return ScaleSizes(commits * 10, commits * 100, commits, series_each)
 
 
-FULL = size_by_commits(10_000)
+FULL_COMMITS = 10_000
 
 
 def measure_scale(
-    folder: Path, sizes: ScaleSizes, rounds: int, parts: Sequence[str] = PARTS
+    folder: Path,
+    sizes: ScaleSizes,
+    rounds: int,
+    parts: Sequence[str] = PARTS,
+    database_url: str = "",
 ) -> list[str]:
-    """Grow an installation and measure parts of it; return the report's lines."""
-    report = _tell(asyncio.run(_grow_and_store(folder, sizes, rounds if "stores" in parts else 0)))
+    """Grow an installation and measure parts of it; return the report's lines.
+
+    Args:
+        folder: Where it is.
+        sizes: How far it is to grow.
+        rounds: Of each figure.
+        parts: What to measure.
+        database_url: Where its rows are; in the folder if this is empty.
+    """
+    rounds_of_stores = rounds if "stores" in parts else 0
+    report = _tell(asyncio.run(_grow_and_store(folder, sizes, rounds_of_stores, database_url)))
+    settings = _place_rows(database_url)
     if "searches" in parts:
-        report += _tell(_measure_server(Lamella(folder), folder, sizes, rounds))
+        report += _tell(_measure_server(Lamella(folder, **settings), folder, sizes, rounds))
     if "fsck" in parts:
-        report += _tell(_measure_fsck(folder / "lamella"))
+        report += _tell(_measure_fsck(folder / "lamella", settings))
     return _list_misses(report) + report
+
+
+def _place_rows(database_url: str) -> dict[str, str]:
+    return {"database_url": database_url} if database_url else {}
 
 
 def _tell(lines: list[str]) -> list[str]:
@@ -146,10 +164,13 @@ def _tell_progress(index: int, done: int, sizes: ScaleSizes, begun: float) -> No
         print(f"{index} of {sizes.commits} commits, {rate:.0f} inst/s", flush=True)
 
 
-async def _grow_and_store(folder: Path, sizes: ScaleSizes, rounds: int) -> list[str]:
+async def _grow_and_store(
+    folder: Path, sizes: ScaleSizes, rounds: int, database_url: str
+) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    large = await Store.open(folder / "lamella")
-    small = await Store.open(folder / "empty")
+    empty_url = database_url and f"{database_url}_empty"
+    large = await Store.open(folder / "lamella", **_place_rows(database_url))
+    small = await Store.open(folder / "empty", **_place_rows(empty_url))
     try:
         await grow(large, sizes, folder / "commits.txt")
         report = ["## Rows", "", "| what | count |", "|---|---|"]
@@ -309,14 +330,14 @@ def _measure_branches(server: Lamella, rounds: int) -> list[str]:
     return ["", f"A branch: {_judge(p50, MOST_BRANCH_MS)} ms (median of {load.requests})."]
 
 
-def _measure_fsck(folder: Path) -> list[str]:
+def _measure_fsck(folder: Path, settings: Mapping[str, str]) -> list[str]:
     command = [sys.executable, "-m", "lamella", "fsck"]
     log = folder.with_name("fsck.log")
     begun = perf_counter()
     with log.open("wb") as output:
         started = subprocess.Popen(
             command,
-            env=_environ(folder),
+            env=_environ(folder, settings),
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[1],
@@ -335,6 +356,7 @@ def _measure_fsck(folder: Path) -> list[str]:
     return lines
 
 
-def _environ(folder: Path) -> dict[str, str]:
+def _environ(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
     environ = {key: v for key, v in os.environ.items() if not key.startswith("LAMELLA_")}
-    return environ | {"LAMELLA_DATA_DIR": str(folder)}
+    chosen = {"data_dir": str(folder), **settings}
+    return environ | {f"LAMELLA_{key.upper()}": value for key, value in chosen.items()}

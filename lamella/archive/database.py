@@ -48,6 +48,7 @@ READERS = 4
 KEPT_CONNECTIONS = 8
 """To PostgreSQL, a process: these stay open, and as many more open while many are asked for."""
 
+MOST_CONNECTIONS = 2 * KEPT_CONNECTIONS
 CONNECT_TIMEOUT_S = 10.0
 WAIT_FOR_CONNECTION_S = 30.0
 WRITER_CACHE_KIB = 16 << 10  # keys are digests: each instance lands on pages of its own
@@ -201,7 +202,7 @@ class PostgresDatabase(Database):
         self._engine = create_async_engine(
             url,
             pool_size=KEPT_CONNECTIONS,
-            max_overflow=KEPT_CONNECTIONS,
+            max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
             pool_timeout=WAIT_FOR_CONNECTION_S,
             pool_pre_ping=True,
             hide_parameters=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from bench.workload import list_tiny_studies, make_tiny
 from tests.crash.load import make_environ
 from tests.harness.collection import open_client
 from tests.harness.server import RunningServer, run_cli, serve
+from tests.harness.stack import choose_stack, read_rows
 
 STUDIES, SERIES_LENGTH = 60, 10
 TOTAL = STUDIES * SERIES_LENGTH
@@ -75,7 +75,7 @@ def test_a_killed_removal_goes_on(tmp_path: Path) -> None:
 
 async def fill(folder: Path) -> None:
     """Store some studies."""
-    store = await Store.open(folder)
+    store = await Store.open(folder, **choose_stack(folder))
     try:
         studies = list_tiny_studies(STUDIES)
         instances = [make_tiny(study, 0, n) for study in studies for n in range(SERIES_LENGTH)]
@@ -86,7 +86,7 @@ async def fill(folder: Path) -> None:
 
 def start(folder: Path, script: str, what: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", script, "index", what, "InstanceNumber"]
-    return subprocess.Popen(command, env=make_environ(data_dir=str(folder)))
+    return subprocess.Popen(command, env=make_environ(data_dir=str(folder), **choose_stack(folder)))
 
 
 def kill_builder(folder: Path, at: int) -> int:
@@ -100,21 +100,12 @@ def kill_builder(folder: Path, at: int) -> int:
 
 
 def read_done(folder: Path) -> int:
-    found = query(folder, "SELECT done FROM attribute_index")
+    found = read_rows(folder, "SELECT done FROM attribute_index")
     return found[0][0] if found else 0
 
 
 def count_entries(folder: Path) -> int:
-    return int(query(folder, "SELECT count(*) FROM instance_entry")[0][0])
-
-
-def query(folder: Path, text: str) -> list[tuple[int]]:
-    (path,) = folder.glob("*.db")
-    connection = sqlite3.connect(path, timeout=10)
-    try:
-        return connection.execute(text).fetchall()
-    finally:
-        connection.close()
+    return int(read_rows(folder, "SELECT count(*) FROM instance_entry")[0][0])
 
 
 def wait_for_index(client: httpx.Client, server: RunningServer) -> list[dict[str, object]]:

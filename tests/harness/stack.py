@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import cache
 from hashlib import sha256
@@ -18,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lamella.archive.database import open_database
+from lamella.archive.database import Database, open_database
 from tests.harness.postgresql import make_database, run_postgresql
 from tests.harness.s3_server import CREDENTIALS, run_s3_server
 
@@ -48,20 +49,30 @@ def choose_stack(data_dir: Path) -> dict[str, str]:
 
 def run_statement(data_dir: Path, statement: str, **values: Any) -> list[Any]:
     """Run one SQL statement on a server's own database, as its administrator; return the rows."""
-    url = choose_stack(data_dir).get("database_url", f"sqlite:///{data_dir / 'lamella.db'}")
 
     def work(connection: sa.Connection) -> list[Any]:
         result = connection.execute(sa.text(statement), values)
         return list(result) if result.returns_rows else []
 
-    async def run() -> list[Any]:
-        database = open_database(url)
-        try:
-            return await database.write(work)
-        finally:
-            await database.close()
+    return asyncio.run(_run_on(data_dir, lambda database: database.write(work)))
 
-    return asyncio.run(run())
+
+def read_rows(data_dir: Path, query: str) -> list[Any]:
+    """Return the rows of a query of a server's own database; nobody waits for it."""
+
+    def work(connection: sa.Connection) -> list[Any]:
+        return list(connection.execute(sa.text(query)))
+
+    return asyncio.run(_run_on(data_dir, lambda database: database.read(work)))
+
+
+async def _run_on(data_dir: Path, run: Callable[[Database], Awaitable[list[Any]]]) -> list[Any]:
+    url = choose_stack(data_dir).get("database_url", f"sqlite:///{data_dir / 'lamella.db'}")
+    database = open_database(url)
+    try:
+        return await run(database)
+    finally:
+        await database.close()
 
 
 _SERVERS = ExitStack()

@@ -23,6 +23,8 @@ from tests.harness.server import launch_server, list_children
 from tests.harness.web import store
 from tests.integration.test_full_disk import push
 
+pytestmark = pytest.mark.embedded
+
 CALLS = (
     "mkdir,mkdirat,open,openat,pwrite64,pwritev,pwritev2,write,writev,fsync,fdatasync,"
     "rename,renameat,renameat2,sendto,sendmsg"

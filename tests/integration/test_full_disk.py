@@ -23,6 +23,8 @@ from tests.harness.samples import make_instance
 from tests.harness.server import RunningServer, launch_server, run_cli, serve
 from tests.harness.web import fetch_file, read_head, send, store, store_stream
 
+pytestmark = pytest.mark.embedded
+
 DISK_BYTES = 24 << 20
 FITTING_SIDE = 64
 LARGE_SIDE = 1024  # 2 MiB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,9 @@ from lamella.archive.migration import (
     read_schema_revision,
     upgrade_schema,
 )
+from lamella.settings import Settings
+from lamella.upkeep.doctor.database import check_database
+from lamella.upkeep.doctor.result import Status
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.refs import list_datasets
 from tests.harness.collection import (
@@ -100,6 +104,28 @@ async def test_migrations_carry_rows_over(database_url: str) -> None:
     assert all(len(rows) == 3 for rows in before.values())
     assert await database.read(lambda c: read_tables(c, columns)) == before
     await database.close()
+
+
+async def test_doctor_looks_at_what_the_server_is_set_to(database_url: str, tmp_path: Path) -> None:
+    url = await _create_database(database_url, "examined")
+    settings = Settings(data_dir=tmp_path, database_url=url, dimse="off")
+    assert {one.status for one in await check_database(settings)} == {Status.OK}
+    database = open_database(url)
+    for setting in (
+        "synchronous_commit = off",
+        "statement_timeout = '5s'",
+        "lock_timeout = '2min'",
+    ):
+        await database.write(
+            lambda c, s=setting: c.execute(sa.text(f"ALTER DATABASE examined SET {s}"))
+        )  # type: ignore[misc]
+    await database.close()
+    found = await check_database(replace(settings, workers=16))
+    sentences = {one.status: one.sentence for one in found}
+    assert [one.status for one in found] == [Status.OK, Status.FAIL, Status.WARN, Status.WARN]
+    assert "synchronous_commit=off" in sentences[Status.FAIL]
+    assert "(16) take up to 256" in found[2].sentence
+    assert "by statement_timeout after 5 s" in found[3].sentence
 
 
 async def _create_database(database_url: str, name: str) -> str:

@@ -13,6 +13,7 @@ from lamella.archive.database import open_database
 from lamella.archive.migration import find_head_revision, read_schema_revision
 from lamella.errors import LamellaError
 from lamella.settings import Settings
+from lamella.upkeep.doctor.postgresql import check_postgresql
 from lamella.upkeep.doctor.result import CheckResult, fail_with, pass_with, warn_with
 
 NAME = "database"
@@ -20,7 +21,6 @@ OLDEST_SQLITE = (3, 35)
 """RETURNING came with 3.35."""
 
 SQLITE_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
-DURABLE_COMMIT = frozenset({"on", "remote_write", "remote_apply", "local"})
 
 
 def find_database_url(settings: Settings) -> str:
@@ -47,14 +47,15 @@ async def check_database(settings: Settings) -> Sequence[CheckResult]:
         return [fail_with(NAME, error.detail)]
     try:
         revision = await database.read(read_schema_revision)
-        durability = await database.read(
-            _check_sqlite if database.dialect == "sqlite" else _check_postgresql
-        )
+        if database.dialect == "sqlite":
+            kept = [await database.read(_check_sqlite)]
+        else:
+            kept = [*await database.read(lambda c: check_postgresql(c, NAME, settings))]
     except (LamellaError, sa.exc.SQLAlchemyError, OSError) as error:
         return [fail_with(NAME, f"{_describe(url)} cannot be used: {type(error).__name__}.")]
     finally:
         await database.close()
-    return [_check_schema(_describe(url), revision), durability]
+    return [_check_schema(_describe(url), revision), *kept]
 
 
 def _check_schema(where: str, revision: str | None) -> CheckResult:
@@ -77,20 +78,6 @@ def _check_sqlite(connection: sa.Connection) -> CheckResult:
     if journal != "wal":
         return fail_with(NAME, f"{sentence} Readers would block writers: use a local disk.")
     if level not in ("FULL", "EXTRA"):
-        return fail_with(NAME, f"{sentence} A power cut could take back what was acknowledged.")
-    return pass_with(NAME, sentence)
-
-
-def _check_postgresql(connection: sa.Connection) -> CheckResult:
-    names = ("server_version", "synchronous_commit", "fsync", "full_page_writes")
-    version, commit, fsync, pages = (
-        str(connection.exec_driver_sql(f"SHOW {name}").scalar_one()) for name in names
-    )
-    sentence = (
-        f"PostgreSQL {version}: synchronous_commit={commit}, fsync={fsync}, "
-        f"full_page_writes={pages}."
-    )
-    if commit not in DURABLE_COMMIT or fsync != "on" or pages != "on":
         return fail_with(NAME, f"{sentence} A power cut could take back what was acknowledged.")
     return pass_with(NAME, sentence)
 
