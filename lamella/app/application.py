@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.openapi.config import OpenAPIConfig
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from lamella.dicomweb.problems import answer_error
@@ -46,14 +47,25 @@ def build_application(services: Services, stall_s: float = STALL_S) -> ASGIApp:
         services: The house.
         stall_s: How long to wait for the next bytes of a request's body.
     """
-    app = Litestar(
-        route_handlers=_list_routes(),
-        exception_handlers={Exception: answer_error},
-        state=State({"services": services}),
-        openapi_config=openapi.CONFIG,
-        logging_config=None,
-        request_max_body_size=1 << 20,
-    )
+    app = _build(services, _list_routes(), openapi.CONFIG)
     doors: ASGIApp = Hosts(Shortcut(Patience(Methods(app), stall_s), services))
     origins = services.settings.allowed_origins
     return RequestWatch(Origins(doors, origins) if origins else doors)
+
+
+def build_doors(services: Services) -> ASGIApp:
+    """Return the DICOMweb doors alone, for callers in this process."""
+    return _build(services, list_dicomweb_routes(), None)
+
+
+def _build(
+    services: Services, routes: list[ControllerRouterHandler], openapi_config: OpenAPIConfig | None
+) -> Litestar:
+    return Litestar(
+        route_handlers=routes,
+        exception_handlers={Exception: answer_error},
+        state=State({"services": services}),
+        openapi_config=openapi_config,
+        logging_config=None,
+        request_max_body_size=1 << 20,
+    )

@@ -194,10 +194,15 @@ def name_file(folder: Path, key: InstanceKey) -> Path:
     Raises:
         IntegrityError: One of its UIDs cannot be a file's name.
     """
-    if not all(_UID.fullmatch(uid) for uid in key):
+    if not all(map(is_file_name, key)):
         raise IntegrityError(f"A UID of instance {key[2]} cannot be the name of a file.")
     study_uid, series_uid, sop_uid = key
     return folder / study_uid / series_uid / f"{sop_uid}.dcm"
+
+
+def is_file_name(uid: str) -> bool:
+    """Tell whether a UID can be the name of a file."""
+    return _UID.fullmatch(uid) is not None
 
 
 def _write_file(
@@ -208,14 +213,28 @@ def _write_file(
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("wb") as file:
-                for place, digest in zip(places, digests, strict=True):
-                    _copy_segment(packs, place, digest, file.write)
+                copy_segments(packs, places, digests, file.write)
             os.replace(draft, target)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise OutOfResources(f"The destination cannot be written: {error.strerror}.") from error
+
+
+def copy_segments(
+    packs: PackStore,
+    places: Sequence[Location],
+    digests: Sequence[bytes],
+    write: Callable[[bytes], object],
+) -> None:
+    """Read an instance, piece by piece, in the calling thread.
+
+    Raises:
+        IntegrityError: It is not what was stored.
+    """
+    for place, digest in zip(places, digests, strict=True):
+        _copy_segment(packs, place, digest, write)
 
 
 def _copy_segment(

@@ -38,16 +38,19 @@ class Site:
 
 
 @contextmanager
-def serve_viewer(files: Path, archive: str, roots: Mapping[str, str]) -> Iterator[Site]:
+def serve_viewer(
+    files: Path, archive: str, roots: Mapping[str, str], *, is_static: bool = False
+) -> Iterator[Site]:
     """Serve the viewer for the time of a block.
 
     Args:
         files: Its build.
         archive: `host:port` of the server that answers under `/dicomweb`.
         roots: Path of the DICOMweb root of each data source, by its name.
+        is_static: Whether these are static exports, in which the viewer itself has to search.
     """
     site = Site("")
-    configuration = f"window.config = {json.dumps(configure(roots))};".encode()
+    configuration = f"window.config = {json.dumps(configure(roots, is_static))};".encode()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -112,7 +115,7 @@ def serve_viewer(files: Path, archive: str, roots: Mapping[str, str]) -> Iterato
         server.server_close()
 
 
-def configure(roots: Mapping[str, str]) -> dict[str, object]:
+def configure(roots: Mapping[str, str], is_static: bool = False) -> dict[str, object]:
     """Return the viewer's configuration: a data source a root, the first its default."""
     return {
         "routerBasename": "/",
@@ -135,10 +138,10 @@ def configure(roots: Mapping[str, str]) -> dict[str, object]:
                     "imageRendering": "wadors",
                     "thumbnailRendering": "wadors",
                     "enableStudyLazyLoad": True,
-                    "supportsFuzzyMatching": True,
+                    "supportsFuzzyMatching": not is_static,
                     "supportsWildcard": True,
-                    "staticWado": False,
-                    "dicomUploadEnabled": True,
+                    "staticWado": is_static,
+                    "dicomUploadEnabled": not is_static,
                     "singlepart": "bulkdata,video,pdf",
                     "bulkDataURI": {"enabled": True},
                 },

@@ -20,6 +20,8 @@ from lamella.settings import Settings
 if TYPE_CHECKING:
     from lamella.files.exporter import ExportReport
     from lamella.files.importer import Importer
+    from lamella.files.static.destination import Destination
+    from lamella.files.static.exporter import StaticReport
     from lamella.files.tally import FileResult
     from lamella.vcs.repository import Repository
 
@@ -48,10 +50,22 @@ def add_commands(family: Family) -> None:
         "export",
         "write a revision as DEST/{study}/{series}/{sop}.dcm, byte for byte as stored",
         run_export,
-        detail="DEST must not exist, or be an empty folder.",
+        detail=(
+            "DEST must not exist, or be an empty folder.\n"
+            "With --static it may hold an older static export of the dataset, of which only what\n"
+            "differs is written; or be s3://BUCKET/PREFIX. One that was stopped is run again."
+        ),
     )
     parser.add_argument("target", metavar="TARGET")
-    parser.add_argument("destination", metavar="DEST", type=Path)
+    parser.add_argument("destination", metavar="DEST")
+    parser.add_argument(
+        "--static",
+        action="store_true",
+        help="write a DICOMweb tree that any web server gives to viewers",
+    )
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="a static tree without thumbnails and renderings"
+    )
     add_dataset_flag(parser, "take TARGET as a revision of this dataset")
     add_json_flag(parser)
 
@@ -90,7 +104,12 @@ def run_import(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
     """Export a revision; the last line on stdout is the sum."""
+    if arguments.static:
+        return _export_static(arguments, settings)
+    if arguments.no_pictures:
+        raise UsageError("--no-pictures goes with --static.")
     target = parse_target(arguments.target, arguments.dataset)
+    destination = Path(arguments.destination)
 
     async def work(repository: Repository) -> ExportReport:
         from lamella.files.exporter import (
@@ -103,12 +122,12 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
 
         view = await read_shown(repository, lambda c: open_target(c, repository, target))
         try:
-            prepare_destination(arguments.destination)
+            prepare_destination(destination)
         except DestinationInUse as error:
             raise UsageError(error.detail) from error
         n_files = await count_instances(repository, view)
         with show_progress("Exporting", n_files, None) as progress:
-            return await export_view(repository, view, arguments.destination, progress.add)
+            return await export_view(repository, view, destination, progress.add)
 
     report = run_on_repository(settings, work)
     for failure in report.failed:
@@ -118,6 +137,66 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         print_lines([str(report)])
     return 1 if report.failed else 0
+
+
+def _export_static(arguments: argparse.Namespace, settings: Settings) -> int:
+    target = parse_target(arguments.target, arguments.dataset)
+
+    async def work(repository: Repository) -> StaticReport:
+        from lamella.app.application import build_doors
+        from lamella.dicomweb.services import Services
+        from lamella.files.exporter import DestinationInUse, count_instances
+        from lamella.files.static.doors import Doors
+        from lamella.files.static.exporter import export_static
+        from lamella.vcs.masks import read_shown
+
+        view = await read_shown(repository, lambda c: open_target(c, repository, target))
+        n_instances = await count_instances(repository, view)
+        services = Services(repository, settings)
+        root = f"/dicomweb/{view.dataset.name}/{view.commit_id}"
+        destination = _open_destination(arguments.destination, settings)
+        try:
+            with show_progress("Exporting", n_instances, None) as progress:
+                return await export_static(
+                    repository,
+                    view,
+                    Doors(build_doors(services), root),
+                    destination,
+                    has_pictures=not arguments.no_pictures,
+                    on_instances=progress.add_many,
+                )
+        except DestinationInUse as error:
+            raise UsageError(error.detail) from error
+        finally:
+            await destination.close()
+            await services.decoders.close()
+
+    report = run_on_repository(settings, work)
+    for failure in report.failed:
+        remark(f"failed: {failure.path}: {failure.reason}")
+    if arguments.json:
+        print_json(report.describe())
+    else:
+        print_lines([str(report)])
+    return 1 if report.failed else 0
+
+
+def _open_destination(text: str, settings: Settings) -> Destination:
+    """Return where a static export goes.
+
+    Raises:
+        InvalidRequest: It is a bucket, and S3's extra or credentials are missing.
+    """
+    from lamella.errors import InvalidRequest
+    from lamella.files.static.destination import FolderDestination
+
+    if not text.startswith("s3://"):
+        return FolderDestination(Path(text))
+    try:
+        from lamella.files.static.bucket import BucketDestination
+    except ImportError as error:
+        raise InvalidRequest("An export to S3 needs an extra: install lamella[s3].") from error
+    return BucketDestination(text, settings.s3_endpoint_url)
 
 
 def _show_result(result: FileResult, array: JsonArray | None) -> None:
