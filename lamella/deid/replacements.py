@@ -74,6 +74,12 @@ class Replacer:
         old = [value.strip(" \0") for value in read_values(attributes[tag])]
         return _rewrite(attributes, tag, old, [self._subject.map_uid(uid) for uid in old])
 
+    def keep_uids(self, attributes: Dataset, tag: BaseTag) -> DataElement:
+        """Return UIDs as they are, noting that they stay."""
+        for value in read_values(attributes[tag]):
+            self._subject.keep_uid(value.strip(" \0"))
+        return _get(attributes, tag)
+
     def shift_dates(self, attributes: Dataset, tag: BaseTag) -> DataElement | None:
         """Return dates as the profile has them; None where nothing is left of them."""
         element = attributes[tag]

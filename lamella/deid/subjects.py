@@ -51,6 +51,11 @@ class Subject:
             return uid
         return self.uids.setdefault(uid, self.key.map_uid(uid))
 
+    def keep_uid(self, uid: str) -> None:
+        """Note that a UID stays: in the map it becomes itself."""
+        if not is_registered(uid):
+            self.uids[uid] = uid
+
     def map_patient_id(self, patient_id: str) -> str:
         """Return a patient id's pseudonym; none for none."""
         if not patient_id:

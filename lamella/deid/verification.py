@@ -22,40 +22,39 @@ from lamella.deid.uids import is_registered
 _TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
 _SHORTEST_SEARCHED = 6
+_SHORTEST_UID = 12
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 
-def verify(written: bytes, cleaned: Cleaned, *, retain_uids: bool = False) -> tuple[Reason, ...]:
+def verify(written: bytes, cleaned: Cleaned) -> tuple[Reason, ...]:
     """Return what is wrong with the file that a cleaned instance became. Empty: nothing.
 
     Args:
         written: The file's bytes.
-        cleaned: What it was written from: for what the source told, and which UIDs are new.
-        retain_uids: Whether the profile keeps UIDs; else each has to be new, or registered.
+        cleaned: What it was written from: for what the source told, and which UIDs are new or
+            stay because the profile says so.
     """
     with lenient():
         try:
             attributes = dcmread(io.BytesIO(written), force=True)
-            return tuple(_examine(attributes, written, cleaned, retain_uids))
+            return tuple(_examine(attributes, written, cleaned))
         except (*UNREADABLE, InvalidDicomError, zlib.error):
             return (Reason(Verdict.QUARANTINE, "unreadable"),)
 
 
-def _examine(
-    attributes: Dataset, written: bytes, cleaned: Cleaned, retain_uids: bool
-) -> Iterator[Reason]:
+def _examine(attributes: Dataset, written: bytes, cleaned: Cleaned) -> Iterator[Reason]:
     if any(written[:128]):
         yield Reason(Verdict.QUARANTINE, "preamble")
     new = set(cleaned.uids.values())
     pixels = [attributes.get_item(tag) for tag in _PIXELS if tag in attributes]
     for path, element in _walk(attributes, ""):
         if element.VR == "UI":
-            if not retain_uids and not all(_is_closed(uid, new) for uid in read_values(element)):
+            if not all(_is_closed(uid, new) for uid in read_values(element)):
                 yield Reason(Verdict.QUARANTINE, "foreign-uid", path)
         elif any(cleaned.identifiers.finds(value) for value in read_values(element)):
             yield Reason(Verdict.QUARANTINE, "identifier-left", path)
     header = _cut_out(written, [element.value for element in pixels if element is not None])
-    if _is_in_bytes(header, cleaned.identifiers, retain_uids):
+    if _is_in_bytes(header, cleaned.identifiers, new):
         yield Reason(Verdict.QUARANTINE, "identifier-in-bytes")
 
 
@@ -88,12 +87,11 @@ def _cut_out(written: bytes, values: list[object]) -> bytes:
     return written
 
 
-def _is_in_bytes(header: bytes, identifiers: Identifiers, retain_uids: bool) -> bool:
+def _is_in_bytes(header: bytes, identifiers: Identifiers, new: set[str]) -> bool:
     """Search what is left of a file for what a data set's elements do not show."""
     folded = header.lower()
-    if not retain_uids and any(
-        uid.encode("ascii", "replace") in header for uid in identifiers.uids if len(uid) > 12
-    ):
+    old = (uid for uid in identifiers.uids if len(uid) > _SHORTEST_UID and uid not in new)
+    if any(uid.encode("ascii", "replace") in header for uid in old):
         return True
     return any(needle in folded for needle in _make_needles(identifiers))
 

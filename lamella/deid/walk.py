@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
+from pydicom.filewriter import correct_ambiguous_vr_element
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 
@@ -76,6 +77,13 @@ def inherit_encoding(source: Dataset, result: Dataset) -> None:
     result.set_original_encoding(implicit, little_endian, source.original_character_set)
 
 
+def _name_vr(attributes: Dataset, tag: BaseTag) -> DataElement:
+    """Give an implicit element in an explicit file, as some writers make them, its VR."""
+    return correct_ambiguous_vr_element(
+        attributes[tag], attributes, attributes.original_encoding[1] is not False
+    )
+
+
 class Walk:
     """One data set's walk.
 
@@ -126,9 +134,8 @@ class Walk:
             except UNREADABLE:
                 element = self._note(place, tag, "X", None)
             if element is not None:
-                # implicit elements in an explicit file, as some writers make them, get their VR
-                known = element.VR is not None or attributes.original_encoding[0]
-                kept[tag] = element if known else attributes[tag]
+                known = len(element.VR or "") == 2 or attributes.original_encoding[0]
+                kept[tag] = element if known else _name_vr(attributes, tag)
         # (0008,0005) is left to the data set around them by most items
         level = Dataset(kept, parent_encoding=attributes.original_character_set)
         inherit_encoding(attributes, level)
@@ -182,7 +189,7 @@ class Walk:
             made = self._replacer.replace(attributes, tag, vr, empty=action is Action.ZERO)
             return self._note(place, tag, action, made)
         if action is Action.KEEP and vr not in TEXTS and vr != "AS":
-            return element
+            return self._replacer.keep_uids(attributes, tag) if vr == "UI" else element
         made = self._clean_value(attributes, tag, vr, action)
         return self._settle(attributes, tag, vr, place, made)
 
