@@ -117,7 +117,7 @@ def _plant_sequences(planter: Planter) -> None:
         item.plant("RequestedProcedureID", f"RP{item.subject.accession}", "nested")
 
     def image(item: Planter) -> None:
-        item.plant("ReferencedSOPClassUID", "1.2.840.10008.5.1.4.1.1.2")
+        item.ds.ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
         item.plant("ReferencedSOPInstanceUID", make_uid(item), "UIDs")
 
     def other_id(item: Planter) -> None:
