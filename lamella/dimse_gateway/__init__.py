@@ -16,6 +16,9 @@
     carriers.py     where they are carried: back on the association, or on a call
     data_sets.py    their bytes, as stored or re-encoded
     outflow.py      messages on their way out, cut into PDUs
+    pushing.py      a revision to a peer
+    pulling.py      what a peer has into a branch
+    background.py   their threads
     calling.py      associations that Lamella requests
     identifiers.py  identifiers of queries and retrieves, read and written
     depot.py        what one association stores, and its commits

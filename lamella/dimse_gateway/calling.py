@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -85,7 +85,7 @@ class Call:
         ae_title: Ours.
         proposals: Presentation contexts; 128 at most.
         tls: For peers that are spoken to over TLS.
-        is_receiver: Whether the peer may send C-STORE requests, as in a C-GET.
+        receives: SOP classes of which the peer may send instances, as in a C-GET.
 
     Attributes:
         contexts: IDs of accepted contexts by abstract and transfer syntax.
@@ -101,7 +101,7 @@ class Call:
         proposals: Sequence[Proposal],
         *,
         tls: ssl.SSLContext | None = None,
-        is_receiver: bool = False,
+        receives: Collection[str] = (),
     ) -> None:
         self.contexts: dict[tuple[str, str], int] = {}
         self._peer = peer
@@ -114,7 +114,7 @@ class Call:
                 f"Peer {peer.name} at {peer.address} cannot be reached."
             ) from error
         try:
-            self._associate(ae_title, proposals[:MOST_CONTEXTS], is_receiver)
+            self._associate(ae_title, proposals[:MOST_CONTEXTS], receives)
         except BaseException:
             self._socket.close()
             raise
@@ -206,8 +206,10 @@ class Call:
         finally:
             self._socket.close()
 
-    def _associate(self, ae_title: str, proposals: Sequence[Proposal], is_receiver: bool) -> None:
-        request = _build_request(self._peer, ae_title, proposals, is_receiver)
+    def _associate(
+        self, ae_title: str, proposals: Sequence[Proposal], receives: Collection[str]
+    ) -> None:
+        request = _build_request(self._peer, ae_title, proposals, receives)
         self._socket.settimeout(ASSOCIATION_TIMEOUT_S)
         try:
             self._socket.sendall(A_ASSOCIATE_RQ(request).encode())
@@ -315,7 +317,7 @@ def _connect(peer: Peer, tls: ssl.SSLContext | None) -> socket.socket:
 
 
 def _build_request(
-    peer: Peer, ae_title: str, proposals: Sequence[Proposal], is_receiver: bool
+    peer: Peer, ae_title: str, proposals: Sequence[Proposal], receives: Collection[str]
 ) -> A_ASSOCIATE:
     request = A_ASSOCIATE()
     request.application_context_name = _APPLICATION_CONTEXT
@@ -333,7 +335,7 @@ def _build_request(
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     roles = []
-    for abstract in dict.fromkeys(name for name, _ in proposals) if is_receiver else ():
+    for abstract in sorted(set(receives)):
         role = SCP_SCU_RoleSelectionNegotiation()
         role.sop_class_uid, role.scu_role, role.scp_role = UID(abstract), False, True
         roles.append(role)

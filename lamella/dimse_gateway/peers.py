@@ -13,7 +13,7 @@ from lamella.dimse_gateway.ae_titles import check_ae_title
 from lamella.errors import AlreadyExists, InvalidRequest, ResourceNotFound
 from lamella.settings import Address
 from lamella.vcs.commit_object import format_time
-from lamella.vcs.network_tables import peer
+from lamella.vcs.network_tables import peer, pushed
 from lamella.vcs.refs import NAME
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
@@ -112,6 +112,7 @@ def delete_peer(connection: sa.Connection, name: str) -> None:
     Raises:
         ResourceNotFound: There is none.
     """
+    connection.execute(sa.delete(pushed).where(pushed.c.peer == name))
     if not connection.execute(sa.delete(peer).where(peer.c.name == name)).rowcount:
         raise ResourceNotFound(f"There is no peer {name!r}.")
 

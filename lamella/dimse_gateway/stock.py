@@ -71,7 +71,12 @@ class Stock:
 
 
 async def open_stock(
-    repository: Repository, dataset: str, revision: str, query: Query, *, with_kinds: bool = False
+    repository: Repository,
+    dataset: str,
+    revision: str | None,
+    query: Query,
+    *,
+    with_kinds: bool = False,
 ) -> Stock:
     """Return what a query of unique keys names at a revision; it is of one commit.
 

@@ -16,6 +16,7 @@ from lamella.errors import AlreadyExists, Conflict
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.commits import COMMITTER
 from lamella.vcs.history import save_commit, save_nodes
+from lamella.vcs.network_tables import pushed
 from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, MemoryNodes, encode_node
 from lamella.vcs.policies import check_duplicates
 from lamella.vcs.publications import list_publications
@@ -124,6 +125,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         visible_set,
         node,
         subscription,
+        pushed,
     ):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (row_entry, instance_entry, attribute_index):

@@ -1,4 +1,4 @@
-"""Tables of the network: AE titles that stand for revisions, and peers to talk to.
+"""Tables of the network: AE titles that stand for revisions, peers, and what these have got.
 
 Datasets are named, not referred to: an AE title outlives a dataset that is deleted, and stands for
 the next one of that name.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lamella.archive.database import metadata
+from lamella.archive.tables import BigId, Digest
 
 ae_title = sa.Table(
     "ae_title",
@@ -30,5 +31,14 @@ peer = sa.Table(
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("is_tls", sa.Integer, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+pushed = sa.Table(
+    "pushed",
+    metadata,
+    sa.Column("peer", sa.Text, primary_key=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("key", Digest, primary_key=True),
     sqlite_with_rowid=False,
 )

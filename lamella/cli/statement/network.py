@@ -124,7 +124,7 @@ def _list_limits() -> Table:
                 "Associations accepted at a time",
                 f"{settings.dimse_associations} (`LAMELLA_DIMSE_ASSOCIATIONS`)",
             ),
-            ("Associations initiated", "one for each C-MOVE"),
+            ("Associations initiated", "one for each C-MOVE, push and pull"),
             ("Asynchronous operations window", "declined: one operation at a time"),
             ("Secure transport", "TLS 1.2 and 1.3 (PS3.15 §B.10), if it is set up"),
             ("Wait for an association request", f"{ACSE_TIMEOUT_S:g} s"),
