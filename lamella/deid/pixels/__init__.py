@@ -1,0 +1,1 @@
+"""Pixels without text that tells who the patient is."""

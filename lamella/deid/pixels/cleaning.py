@@ -1,0 +1,218 @@
+"""Pixels of one instance: text is found, blacked, and looked for once more.
+
+boxes that its device is known for, the banner of an ultrasound image
+  ∪ lines that an engine reads and that must go
+  → blacked → read again → what is still there is blacked, twice at most → REVIEW
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import FileDataset
+
+from lamella.deid.codes import CLEAN_PIXELS, Code
+from lamella.deid.identifiers import Identifiers
+from lamella.deid.pixels.boxes import Box, drop_covered
+from lamella.deid.pixels.device_rules import find_banner, open_rules
+from lamella.deid.pixels.engines import BurnedInTextFinder, open_engine
+from lamella.deid.pixels.frames import Array, Frames
+from lamella.deid.pixels.pictures import cut_tiles, make_pictures
+from lamella.deid.pixels.scrubbing import black, scrub
+from lamella.deid.pixels.words import must_go
+from lamella.deid.profiles import PixelPolicy, Profile, TextPolicy
+from lamella.deid.results import Reason, Verdict
+from lamella.errors import BrokenInstance
+
+_ROUNDS = 3
+_LEAST_MARGIN = 2  # pixels; edges of letters are soft
+_MARGIN = 0.15  # of a line's height
+
+_WITHOUT_TEXT = frozenset({"SEG", "RTDOSE", "SM", "REG"})
+"""Modalities whose samples are labels, doses or tissue under a microscope."""
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedPixels:
+    """What became of an instance's pixels.
+
+    Attributes:
+        attributes: The very data set that came, or a copy with other Pixel Data.
+        boxes: What was blacked, of each frame; empty if nothing was.
+        codes: What was done, for (0012,0064).
+        reasons: Why a person has to look.
+    """
+
+    attributes: FileDataset
+    boxes: tuple[tuple[Box, ...], ...] = ()
+    codes: tuple[Code, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether pixels are others now."""
+        return any(self.boxes)
+
+
+def find_engine(profile: Profile) -> BurnedInTextFinder | None:
+    """Return the engine that a profile asks for, loaded; None if it reads no pixels.
+
+    Make it once in a process. Also loads the rules for devices if the profile uses them.
+
+    Raises:
+        InvalidRequest: What the profile needs is not installed.
+    """
+    if profile.pixels.text is TextPolicy.NONE:
+        return None
+    if profile.pixels.boxes:
+        open_rules()
+    return open_engine(profile.pixels.finder)
+
+
+def clean_pixels(
+    attributes: FileDataset,
+    profile: Profile,
+    identifiers: Identifiers,
+    engine: BurnedInTextFinder | None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> CleanedPixels:
+    """Take text out of an instance's pixels.
+
+    Args:
+        attributes: The source; stays as it is.
+        profile: Says which text goes.
+        identifiers: What the header told.
+        engine: From `find_engine`.
+        is_stopped: Asked before each frame; an instance may have thousands.
+
+    Raises:
+        InterruptedError: It was stopped.
+    """
+    if engine is None or not _may_have_text(attributes):
+        return CleanedPixels(attributes)
+    try:
+        frames = Frames(attributes)
+        if not frames.can_be_read():
+            return CleanedPixels(attributes, reasons=(_tell("unreadable-pixels"),))
+        reader = _Reader(attributes, profile.pixels, identifiers, engine)
+        found = reader.read(frames, is_stopped)
+    except BrokenInstance:
+        return CleanedPixels(attributes, reasons=(_tell("broken-pixels"),))
+    reasons = (_tell("residual-text"),) if reader.is_unsure else ()
+    cleaned = attributes
+    if any(found):
+        cleaned = _copy(attributes)
+        scrub(cleaned, frames, found)
+    elif attributes.get("BurnedInAnnotation") not in (None, "NO"):
+        cleaned = _copy(attributes)
+    if cleaned is not attributes or "BurnedInAnnotation" in attributes:
+        cleaned = cleaned if cleaned is not attributes else _copy(attributes)
+        cleaned.BurnedInAnnotation = "NO"
+    return CleanedPixels(cleaned, found if any(found) else (), (CLEAN_PIXELS,), reasons)
+
+
+def black_boxes(attributes: FileDataset, boxes: Sequence[Sequence[Box]]) -> CleanedPixels:
+    """Black boxes that a person drew.
+
+    Args:
+        attributes: Stay as they are.
+        boxes: Of each frame; one list for all of them is taken for each.
+
+    Raises:
+        BrokenInstance: A frame cannot be decoded.
+    """
+    frames = Frames(attributes)
+    pixel = frames.pixel
+    each = list(boxes) * pixel.frames if len(boxes) == 1 else list(boxes)
+    clipped = tuple(
+        drop_covered(box.clip(pixel.columns, pixel.rows) for box in own) for own in each
+    )
+    cleaned = _copy(attributes)
+    scrub(cleaned, frames, clipped)
+    cleaned.BurnedInAnnotation = "NO"
+    return CleanedPixels(cleaned, clipped, (CLEAN_PIXELS,))
+
+
+class _Reader:
+    """Finds what has to be blacked in the frames of one instance."""
+
+    def __init__(
+        self,
+        attributes: FileDataset,
+        policy: PixelPolicy,
+        identifiers: Identifiers,
+        engine: BurnedInTextFinder,
+    ) -> None:
+        self.is_unsure = False
+        self._attributes = attributes
+        self._policy = policy
+        self._identifiers = identifiers
+        self._engine = engine
+        self._modality = str(attributes.get("Modality") or "OT")
+        self._known: dict[bytes, tuple[Box, ...]] = {}
+        self._fixed: tuple[Box, ...] = ()
+        if policy.boxes:
+            self._fixed = open_rules().find_boxes(attributes) + find_banner(attributes)
+
+    def read(self, frames: Frames, is_stopped: Callable[[], bool]) -> tuple[tuple[Box, ...], ...]:
+        found = []
+        for stored in frames.stored():
+            if is_stopped():
+                raise InterruptedError
+            digest = hashlib.sha256(stored).digest()
+            if digest not in self._known:  # equal frames are read once
+                self._known[digest] = self._find_boxes(*frames.samples(stored))
+            found.append(self._known[digest])
+        return tuple(found)
+
+    def _find_boxes(self, samples: Array, photometric: str) -> tuple[Box, ...]:
+        rows, columns = samples.shape[:2]
+        boxes = [
+            box
+            for one in self._fixed
+            if (box := one.clip(columns, rows)).area and not _is_even(samples, box)
+        ]
+        for _ in range(_ROUNDS):
+            lines = self._find_lines(black(samples, boxes, photometric), photometric)
+            if not lines:
+                return drop_covered(boxes)
+            boxes += [box.clip(columns, rows) for box in lines]
+        self.is_unsure = True
+        return drop_covered(boxes)
+
+    def _find_lines(self, samples: Array, photometric: str) -> list[Box]:
+        found = []
+        for picture in make_pictures(samples, photometric, self._attributes):
+            for left, top, tile in cut_tiles(picture):
+                for line in self._engine.find(tile):
+                    if must_go(line, self._policy, self._modality, self._identifiers):
+                        margin = max(_LEAST_MARGIN, round(_MARGIN * line.box.height))
+                        found.append(line.box.pad(margin).shift(left, top))
+        return found
+
+
+def _is_even(samples: Array, box: Box) -> bool:
+    """Tell whether a box holds one value, so that nothing can stand there."""
+    part = samples[box.top : box.bottom, box.left : box.right]
+    return bool(np.all(part == part[0, 0]))
+
+
+def _may_have_text(attributes: FileDataset) -> bool:
+    if "PixelData" not in attributes or not attributes.PixelData:
+        return False
+    return attributes.get("Modality") not in _WITHOUT_TEXT or attributes.get("BitsAllocated") != 1
+
+
+def _tell(code: str) -> Reason:
+    return Reason(Verdict.REVIEW, code, "7FE00010")
+
+
+def _copy(attributes: FileDataset) -> FileDataset:
+    """Return a data set whose elements can be replaced without touching the source's."""
+    copied = copy.copy(attributes)
+    copied.file_meta = copy.copy(attributes.file_meta)
+    return copied
