@@ -55,6 +55,15 @@ class Box:
             and other.top <= self.bottom
         )
 
+    def overlap(self, other: Box) -> int:
+        """Return how many pixels two share."""
+        return Box(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        ).area
+
     def join(self, other: Box) -> Box:
         """Return the smallest box around two."""
         return Box(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,17 +21,19 @@ from lamella.deid.identifiers import Identifiers
 from lamella.deid.pixels.boxes import Box, drop_covered
 from lamella.deid.pixels.device_rules import find_banner, open_rules
 from lamella.deid.pixels.engines import BurnedInTextFinder, open_engine
-from lamella.deid.pixels.frames import Array, Frames
+from lamella.deid.pixels.frames import Array, Frames, put
 from lamella.deid.pixels.pictures import cut_tiles, make_pictures
 from lamella.deid.pixels.scrubbing import black, scrub
 from lamella.deid.pixels.words import must_go
 from lamella.deid.profiles import PixelPolicy, Profile, TextPolicy
 from lamella.deid.results import Reason, Verdict
+from lamella.deid.walk import inherit_encoding
 from lamella.errors import BrokenInstance
 
 _ROUNDS = 3
 _LEAST_MARGIN = 2  # pixels; edges of letters are soft
 _MARGIN = 0.15  # of a line's height
+_SAME = 0.7  # of a box: the same line, read again
 
 _WITHOUT_TEXT = frozenset({"SEG", "RTDOSE", "SM", "REG"})
 """Modalities whose samples are labels, doses or tissue under a microscope."""
@@ -41,7 +44,7 @@ class CleanedPixels:
     """What became of an instance's pixels.
 
     Attributes:
-        attributes: The very data set that came, or a copy with other Pixel Data.
+        attributes: The very data set that came where nothing was done, else a copy.
         boxes: What was blacked, of each frame; empty if nothing was.
         codes: What was done, for (0012,0064).
         reasons: Why a person has to look.
@@ -103,16 +106,12 @@ def clean_pixels(
     except BrokenInstance:
         return CleanedPixels(attributes, reasons=(_tell("broken-pixels"),))
     reasons = (_tell("residual-text"),) if reader.is_unsure else ()
-    cleaned = attributes
-    if any(found):
-        cleaned = _copy(attributes)
-        scrub(cleaned, frames, found)
-    elif attributes.get("BurnedInAnnotation") not in (None, "NO"):
-        cleaned = _copy(attributes)
-    if cleaned is not attributes or "BurnedInAnnotation" in attributes:
-        cleaned = cleaned if cleaned is not attributes else _copy(attributes)
-        cleaned.BurnedInAnnotation = "NO"
-    return CleanedPixels(cleaned, found if any(found) else (), (CLEAN_PIXELS,), reasons)
+    cleaned = _copy(attributes)
+    put(cleaned, "BurnedInAnnotation", "NO")
+    if not any(found):
+        return CleanedPixels(cleaned, (), (CLEAN_PIXELS,), reasons)
+    scrub(cleaned, frames, found)
+    return CleanedPixels(cleaned, found, (CLEAN_PIXELS,), reasons)
 
 
 def black_boxes(attributes: FileDataset, boxes: Sequence[Sequence[Box]]) -> CleanedPixels:
@@ -133,7 +132,7 @@ def black_boxes(attributes: FileDataset, boxes: Sequence[Sequence[Box]]) -> Clea
     )
     cleaned = _copy(attributes)
     scrub(cleaned, frames, clipped)
-    cleaned.BurnedInAnnotation = "NO"
+    put(cleaned, "BurnedInAnnotation", "NO")
     return CleanedPixels(cleaned, clipped, (CLEAN_PIXELS,))
 
 
@@ -176,22 +175,34 @@ class _Reader:
             for one in self._fixed
             if (box := one.clip(columns, rows)).area and not _is_even(samples, box)
         ]
+        cleared: list[Box] = []
         for _ in range(_ROUNDS):
-            lines = self._find_lines(black(samples, boxes, photometric), photometric)
+            lines = self._find_lines(black(samples, boxes, photometric), photometric, cleared)
             if not lines:
                 return drop_covered(boxes)
             boxes += [box.clip(columns, rows) for box in lines]
         self.is_unsure = True
         return drop_covered(boxes)
 
-    def _find_lines(self, samples: Array, photometric: str) -> list[Box]:
-        found = []
+    def _find_lines(self, samples: Array, photometric: str, cleared: list[Box]) -> list[Box]:
+        """Return where lines are that must go, and note where others are that may stay.
+
+        A line that may stay is not judged anew when it is read for the second time, between black
+        boxes and worse: then only an identifier in it counts.
+        """
+        known, found = tuple(cleared), []
         for picture in make_pictures(samples, photometric, self._attributes):
             for left, top, tile in cut_tiles(picture):
                 for line in self._engine.find(tile):
-                    if must_go(line, self._policy, self._modality, self._identifiers):
-                        margin = max(_LEAST_MARGIN, round(_MARGIN * line.box.height))
-                        found.append(line.box.pad(margin).shift(left, top))
+                    box = line.box.shift(left, top)
+                    if any(box.overlap(other) > _SAME * box.area for other in known):
+                        goes = self._identifiers.finds(line.text)
+                    else:
+                        goes = must_go(line, self._policy, self._modality, self._identifiers)
+                    if goes:
+                        found.append(box.pad(max(_LEAST_MARGIN, round(_MARGIN * box.height))))
+                    else:
+                        cleared.append(box)
         return found
 
 
@@ -212,7 +223,18 @@ def _tell(code: str) -> Reason:
 
 
 def _copy(attributes: FileDataset) -> FileDataset:
-    """Return a data set whose elements can be replaced without touching the source's."""
-    copied = copy.copy(attributes)
-    copied.file_meta = copy.copy(attributes.file_meta)
+    """Return a data set whose elements can be replaced without touching the source's.
+
+    (`copy.copy` of pydicom's shares them.)
+    """
+    implicit, little_endian = attributes.original_encoding
+    copied = FileDataset(
+        io.BytesIO(),
+        {tag: attributes.get_item(tag) for tag in list(attributes.keys())},
+        file_meta=copy.deepcopy(attributes.file_meta),
+        preamble=attributes.preamble,
+        is_implicit_VR=bool(implicit),
+        is_little_endian=little_endian is not False,
+    )
+    inherit_encoding(attributes, copied)
     return copied

@@ -7,6 +7,7 @@ Source:
 from __future__ import annotations
 
 import re
+import warnings
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,6 @@ _ASKED = (
     "Manufacturer",
     "ManufacturerModelName",
     "Modality",
-    "OverlayDescription",
     "ProtocolName",
     "Rows",
     "SOPClassUID",
@@ -47,8 +47,10 @@ class DeviceRules:
 
     def __init__(self) -> None:
         try:
-            from deid.config import DeidRecipe
-            from deid.dicom.pixels import has_burned_pixels
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it uses what pydicom 4 will not have
+                from deid.config import DeidRecipe
+                from deid.dicom.pixels import has_burned_pixels
             from deid.logger import bot
             from deid.logger.message import QUIET
         except ImportError as error:
@@ -62,7 +64,9 @@ class DeviceRules:
 
     def find_boxes(self, attributes: Dataset) -> tuple[Box, ...]:
         """Return where an instance's device burns text in, by what its header says of it."""
-        judged = self._judge(_copy_asked(attributes), deid=self._recipe)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some of its rules misspell an attribute
+            judged = self._judge(_copy_asked(attributes), deid=self._recipe)
         texts = [
             text
             for result in judged["results"]

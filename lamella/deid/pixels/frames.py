@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from pydicom import DataElement, FileDataset
+from pydicom.datadict import dictionary_VR
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from lamella.errors import BrokenInstance
@@ -161,6 +163,12 @@ def put_codestreams(attributes: FileDataset, codestreams: Sequence[bytes]) -> No
     element = DataElement(0x7FE00010, "OB", value)
     element.is_undefined_length = True
     attributes["PixelData"] = element
+
+
+def put(attributes: FileDataset, keyword: str, value: object) -> None:
+    """Give a data set an element of its own; to assign would change one that it shares."""
+    tag = Tag(keyword)
+    attributes[tag] = DataElement(tag, dictionary_VR(tag), value)
 
 
 def describe_as(pixel: PixelDescription, photometric: str) -> PixelDescription:

@@ -18,7 +18,7 @@ from pydicom import FileDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from lamella.deid.pixels.boxes import Box
-from lamella.deid.pixels.frames import Frames, describe_as, put_codestreams, put_native
+from lamella.deid.pixels.frames import Frames, describe_as, put, put_codestreams, put_native
 from lamella.imaging.decoders import PixelDescription
 from lamella.imaging.encoders import TARGETS, can_encode
 
@@ -105,9 +105,9 @@ def _encode(
     described = describe_as(pixel, photometric)
     if not can_encode(target, described):
         attributes.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        attributes.PhotometricInterpretation = photometric
+        put(attributes, "PhotometricInterpretation", photometric)
         if pixel.samples > 1:
-            attributes.PlanarConfiguration = 0
+            put(attributes, "PlanarConfiguration", 0)
         kind = f"<u{pixel.bits_allocated // 8}"
         value = b"".join(
             np.ascontiguousarray(samples).view(f"u{samples.dtype.itemsize}").astype(kind).tobytes()
@@ -118,9 +118,9 @@ def _encode(
     unsigned = (np.ascontiguousarray(one).view(f"u{one.dtype.itemsize}") for one in decoded)
     encoded = [TARGETS[target].encode(one, described, photometric) for one in unsigned]
     attributes.file_meta.TransferSyntaxUID = UID(target)
-    attributes.PhotometricInterpretation = encoded[0].photometric_interpretation
+    put(attributes, "PhotometricInterpretation", encoded[0].photometric_interpretation)
     if pixel.samples > 1:
-        attributes.PlanarConfiguration = TARGETS[target].planar_configuration
+        put(attributes, "PlanarConfiguration", TARGETS[target].planar_configuration)
     put_codestreams(attributes, [frame.data for frame in encoded])
 
 

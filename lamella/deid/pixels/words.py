@@ -22,7 +22,7 @@ _NUMBER_WITH_UNIT = re.compile(r"\d{1,4}(?:mm|cm|kv|kvp|ma|mas|ms|s|hz|mhz|db|fp
 _TECHNIQUE = """
 mm cm kv kvp ma mas ms hz mhz khz db fps hu deg mm2 cm2 ml sec min st th im se te tr fov wl ww
 thk mi tib tis bpm nex eff lat ap pa lao rao cran caud erect supine prone decub rt lt rl ll
-rcc lcc rmlo lmlo cc mlo zoom fr frame
+lateral supine rcc lcc rmlo lmlo cc mlo zoom fr frame
 """
 _UNITS = frozenset(_TECHNIQUE.split())
 
@@ -50,11 +50,23 @@ def _tells_nothing(text: str) -> bool:
     words = [fold(word) for word in _TOKEN.findall(text)]
     if sum(word.isdigit() for word in words) > 2 or re.search(r"\d{5}|\d[-/.]\d{1,2}[-/.]\d", text):
         return False
-    return all(
+    return all(_is_known(word) or _is_glued(word) for word in words)
+
+
+def _is_known(word: str) -> bool:
+    return (
         len(word) == 1
         or word in _UNITS
         or word in ALLOWED
         or is_common(word)
-        or _NUMBER_WITH_UNIT.fullmatch(word)
-        for word in words
+        or _NUMBER_WITH_UNIT.fullmatch(word) is not None
     )
+
+
+def _is_glued(word: str) -> bool:
+    """Tell whether a word is known ones without spaces, which engines lose: LEFTLATERAL120kV."""
+    ends = {0}
+    for end in range(2, len(word) + 1):
+        if any(start in ends and _is_known(word[start:end]) for start in range(end - 1)):
+            ends.add(end)
+    return len(word) in ends

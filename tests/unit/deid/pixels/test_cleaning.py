@@ -1,0 +1,198 @@
+"""Burned-in lines are found and blacked, in pixels of every kind; clean images stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from lamella.deid.identifiers import Identifiers, collect
+from lamella.deid.pixels.boxes import Box
+from lamella.deid.pixels.cleaning import clean_pixels, find_engine
+from lamella.deid.pixels.engines import BurnedInTextFinder, Line, Picture
+from lamella.deid.pixels.frames import Array
+from lamella.deid.pixels.words import must_go
+from lamella.deid.profiles import BUILT_IN, PixelPolicy, Profile, TextPolicy
+from lamella.deid.results import Verdict
+from lamella.errors import InvalidRequest
+from tests.unit.deid.pixels.pictured import NATIVE, burn, draw_noise, make_image
+
+BASIC = BUILT_IN["basic"]
+PREFIX = "1.2.840.10008.1.2."
+KINDS = ("8", "16", "signed", "inverted", "rgb", "palette")
+
+
+@pytest.fixture(scope="module")
+def engine() -> BurnedInTextFinder:
+    found = find_engine(BASIC)
+    assert found is not None
+    return found
+
+
+def make_kind(kind: str, picture: Array) -> tuple[Array, dict[str, object]]:
+    """Return samples of some kind that look like an 8-bit picture."""
+    if kind == "16":
+        return picture.astype("u2") * 12, {"bits_stored": 12}
+    if kind == "signed":
+        return picture.astype("i2") * 8 - 1000, {}
+    if kind == "inverted":
+        return 255 - picture, {"photometric": "MONOCHROME1"}
+    if kind == "rgb":
+        return np.stack([picture, picture, picture // 2], axis=-1), {}
+    if kind == "palette":
+        ramp = (np.arange(256, dtype="u2") * 257).tobytes()
+        names = ("Red", "Green", "Blue")
+        tables: dict[str, object] = {f"{name}PaletteColorLookupTableData": ramp for name in names}
+        tables |= {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in names}
+        return picture, {"photometric": "PALETTE COLOR", **tables}
+    return picture, {}
+
+
+def covers(boxes: Sequence[Box], letters: Box) -> bool:
+    """Tell whether boxes together hide all of a line."""
+    hidden = np.zeros((1024, 1024), bool)
+    for box in boxes:
+        hidden[box.top : box.bottom, box.left : box.right] = True
+    return bool(hidden[letters.top : letters.bottom, letters.left : letters.right].all())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lines_are_covered(engine: BurnedInTextFinder, kind: str) -> None:
+    picture = draw_noise(256, 320)
+    lines = [
+        burn(picture, "SMITH JOHN 12/03/1961", 8, 8, size=12),
+        burn(picture, "MRN447182", 200, 230, size=18, value=200),
+        burn(picture, "St. Mary Hospital", 12, 120, size=24),
+    ]
+    samples, attributes = make_kind(kind, picture)
+    source = make_image([samples], **attributes)  # type: ignore[arg-type]
+    cleaned = clean_pixels(source, BASIC, collect(source, BASIC), engine)
+    assert cleaned.reasons == ()
+    assert [covers(cleaned.boxes[0], line) for line in lines] == [True] * 3
+    assert sum(box.area for box in cleaned.boxes[0]) < 3 * sum(line.area for line in lines)
+
+
+@pytest.mark.parametrize("uid", [NATIVE, *(PREFIX + u for u in ("5", "4.50", "4.80", "4.90"))])
+def test_each_frame_has_boxes_of_its_own(engine: BurnedInTextFinder, uid: str) -> None:
+    first, second = draw_noise(160, 200), draw_noise(160, 200, 2)
+    above, below = burn(first, "DOE^JANE", 10, 10), burn(second, "DOE^JANE", 60, 130)
+    source = make_image([first, second, first], uid)
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    assert covers(cleaned.boxes[0], above)
+    assert covers(cleaned.boxes[1], below)
+    assert not covers(cleaned.boxes[1], above)
+    assert cleaned.boxes[2] == cleaned.boxes[0]
+    again = clean_pixels(cleaned.attributes, BASIC, Identifiers(), engine)
+    assert not again.is_changed
+    assert again.attributes.PixelData == cleaned.attributes.PixelData
+
+
+def test_where_text_is_rare_only_what_may_identify_goes(engine: BurnedInTextFinder) -> None:
+    picture = draw_noise(256, 320)
+    stays = burn(picture, "LEFT LATERAL 120 kV", 10, 10, size=14)
+    goes = burn(picture, "SMITH JOHN", 10, 200, size=14)
+    source = make_image([picture], Modality="CR")
+    cleaned = clean_pixels(source, BASIC, collect(source, BASIC), engine)
+    assert covers(cleaned.boxes[0], goes)
+    assert not any(box.touches(stays) for box in cleaned.boxes[0])
+    strict = clean_pixels(source, BUILT_IN["strict"], Identifiers(), engine)
+    assert covers(strict.boxes[0], stays)
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "goes"),
+    [
+        ("L", 0.6, False),
+        ("LEFTLATERAL120kV", 0.9, False),
+        ("Gleason 7", 0.9, False),
+        ("CHEST PA", 0.9, False),
+        ("CHEST PA", 0.6, True),
+        ("JOHNSON", 0.95, True),
+        ("PA 1961-03-12", 0.95, True),
+        ("4471823", 0.95, True),
+        ("HEAD MRN447182", 0.95, True),
+    ],
+)
+def test_only_what_is_known_to_tell_nothing_stays(text: str, score: float, goes: bool) -> None:
+    line = Line(Box(0, 0, 9, 9), text, score)
+    assert must_go(line, PixelPolicy(), "CR", Identifiers()) is goes
+
+
+def test_clean_pixels_are_the_sources_own(engine: BurnedInTextFinder) -> None:
+    source = make_image([draw_noise(256, 256)], BurnedInAnnotation="YES")
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    assert not cleaned.is_changed
+    assert cleaned.attributes.PixelData is source.PixelData
+    assert cleaned.attributes.BurnedInAnnotation == "NO"
+    assert source.BurnedInAnnotation == "YES"
+
+
+def test_small_letters_of_a_large_image_are_read(engine: BurnedInTextFinder) -> None:
+    picture = draw_noise(1800, 2400)
+    letters = burn(picture, "ACC 2026-114477 GRANGER", 1500, 1700, size=13)
+    source = make_image([picture])
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    hidden = np.zeros((1800, 2400), bool)
+    for box in cleaned.boxes[0]:
+        hidden[box.top : box.bottom, box.left : box.right] = True
+    assert hidden[letters.top : letters.bottom, letters.left : letters.right].all()
+
+
+def test_known_devices_lose_their_banner(engine: BurnedInTextFinder) -> None:
+    source = make_image(
+        [draw_noise(600, 800)],
+        Modality="US",
+        Manufacturer="Philips Medical Systems",
+        ManufacturerModelName="CX50",
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.6.1",
+    )
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    assert cleaned.boxes[0] == (Box(0, 0, 800, 59),)
+
+
+class Stubborn:
+    """An engine that finds text wherever it looks."""
+
+    name = "stubborn"
+
+    def find(self, picture: Picture) -> list[Line]:
+        return [Line(Box(0, 0, 9, 9), "SMITH", 0.9)]
+
+
+def test_what_does_not_go_away_is_for_a_person() -> None:
+    cleaned = clean_pixels(make_image([draw_noise(64, 64)]), BASIC, Identifiers(), Stubborn())
+    assert [(reason.verdict, reason.code) for reason in cleaned.reasons] == [
+        (Verdict.REVIEW, "residual-text")
+    ]
+
+
+@pytest.mark.parametrize("cut", [4, 100])
+def test_broken_pixels_are_for_a_person(cut: int) -> None:
+    source = make_image([draw_noise(64, 64)])
+    source.PixelData = source.PixelData[:-cut]
+    cleaned = clean_pixels(source, BASIC, Identifiers(), Stubborn())
+    assert [reason.code for reason in cleaned.reasons] == ["broken-pixels"]
+    assert cleaned.codes == ()
+
+
+def test_video_is_for_a_person() -> None:
+    source = make_image([draw_noise(64, 64)])
+    source.file_meta.TransferSyntaxUID = PREFIX + "4.102"
+    source.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x02\0\0\0ab"
+    cleaned = clean_pixels(source, BASIC, Identifiers(), Stubborn())
+    assert [reason.code for reason in cleaned.reasons] == ["unreadable-pixels"]
+
+
+def test_a_stop_is_heeded_between_frames() -> None:
+    source = make_image([draw_noise(64, 64), draw_noise(64, 64, 2)])
+    with pytest.raises(InterruptedError):
+        clean_pixels(source, BASIC, Identifiers(), Stubborn(), is_stopped=lambda: True)
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
+    profile = Profile(name="x", pixels=PixelPolicy(finder="crystal ball"))
+    with pytest.raises(InvalidRequest, match="crystal ball"):
+        find_engine(profile)
+    without = Profile(name="x", pixels=PixelPolicy(finder="crystal ball", text=TextPolicy.NONE))
+    assert find_engine(without) is None
