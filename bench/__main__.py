@@ -69,6 +69,12 @@ def _build_parser() -> argparse.ArgumentParser:
     phi.add_argument("--seed", type=int, default=1, help="the same gives the same (1)")
     phi.add_argument("--profile", choices=("basic", "research"), default="research")
     phi.set_defaults(command=_phi)
+    deid = commands.add_parser("deid", help="de-identify such studies, score, and search the bytes")
+    deid.add_argument("source", type=Path, help="what `phi` wrote")
+    deid.add_argument("dest", type=Path, help="a folder for output, maps and failures")
+    deid.add_argument("--profile", choices=("basic", "research"), default="research")
+    deid.add_argument("--headers", action="store_true", help="leave pixels alone")
+    deid.set_defaults(command=_deid)
     commands.add_parser("list", help="list the cases").set_defaults(command=_list)
     return parser
 
@@ -161,6 +167,16 @@ def _phi(parsed: argparse.Namespace) -> int:
 
     count = generate(parsed.dest, parsed.subjects, parsed.seed, parsed.profile)
     print(f"{count} instances below {parsed.dest / 'studies'}, their answers in key.db")
+    return 0
+
+
+def _deid(parsed: argparse.Namespace) -> int:
+    from bench.phi.measurement import measure_deid
+
+    lines = measure_deid(
+        parsed.source, parsed.dest, parsed.profile, reads_pixels=not parsed.headers
+    )
+    print(f"report: {write_lines('deid.md', lines)}")
     return 0
 
 
