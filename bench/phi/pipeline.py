@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from pydicom import config, dcmread
 
 if TYPE_CHECKING:
-    from lamella.deid.pixels.engines import BurnedInTextFinder
-
     from lamella.deid.keys import ProjectKey
+    from lamella.deid.pixels.engines import BurnedInTextFinder
     from lamella.deid.profiles import Profile
     from lamella.deid.results import Reason
     from lamella.deid.texts import TextFinder
@@ -91,9 +90,8 @@ class _Tools:
 @cache
 def _open_tools(profile: str, reads_pixels: bool) -> _Tools:
     """Load engines once in a process."""
-    from lamella.deid.pixels.cleaning import find_engine as find_pixel_engine
-
     from lamella.deid.keys import ProjectKey
+    from lamella.deid.pixels.cleaning import find_engine as find_pixel_engine
     from lamella.deid.profiles import BUILT_IN
     from lamella.deid.texts import find_engine
 
@@ -103,9 +101,8 @@ def _open_tools(profile: str, reads_pixels: bool) -> _Tools:
 
 
 def _clean(path: Path, output: Path, tools: _Tools, outcome: Outcome) -> None:
-    from lamella.deid.pixels.cleaning import clean_pixels
-
     from lamella.deid import headers, identifiers, verification, writing
+    from lamella.deid.pixels.cleaning import clean_pixels
     from lamella.deid.results import Verdict
 
     source = dcmread(path)
