@@ -2,7 +2,8 @@
 
     gateway.py      starts and stops the door, commits what associations stored
     server.py       accepts connections
-    association.py  one association: its reactor, its negotiation, the services it offers
+    association.py  one association: its reactor, the services it offers
+    admission.py    who is let in, and what is agreed on
     guard.py        what an association request has to pass first: limits of a peer, its user
     identity.py     users: passcodes and tokens
     rejection.py    why associations are rejected
@@ -21,6 +22,8 @@
     background.py   their threads
     calling.py      associations that Lamella requests
     identifiers.py  identifiers of queries and retrieves, read and written
+    committing.py   storage commitment: from a request to its report on the same association
+    reporting.py    the same report on an association of our own, as work of the outbox
     depot.py        what one association stores, and its commits
     negotiation.py  which SOP classes and transfer syntaxes are accepted
     commands.py     command sets, read and written

@@ -15,41 +15,35 @@ from typing import Any, Protocol, TypeVar
 
 from pynetdicom import evt
 from pynetdicom._globals import MODE_ACCEPTOR
-from pynetdicom.acse import ACSE
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE
-from pynetdicom.pdu_primitives import (
-    P_DATA,
-    SCP_SCU_RoleSelectionNegotiation,
-    SOPClassExtendedNegotiation,
-    UserIdentityNegotiation,
-)
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, N_ACTION, N_EVENT_REPORT
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 
 from lamella.archive.installation import Archive
 from lamella.archive.part10 import build_file_meta
+from lamella.dimse_gateway.admission import Admission
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, Response, StoreCommand, build_store_response
+from lamella.dimse_gateway.committing import Committing
 from lamella.dimse_gateway.delivery import Delivery
 from lamella.dimse_gateway.depot import Depot
 from lamella.dimse_gateway.failures import log_failure
 from lamella.dimse_gateway.finding import Finding
 from lamella.dimse_gateway.guard import Guard
-from lamella.dimse_gateway.identifiers import ALL_ROOTS, NOT_EXTENDED, Extensions
+from lamella.dimse_gateway.identifiers import NOT_EXTENDED, Extensions
 from lamella.dimse_gateway.metrics import (
-    ADMISSIONS,
     ASSOCIATIONS,
     FINDS,
-    REJECTIONS,
     RETRIEVES,
     STORE_SECONDS,
     STORES,
 )
-from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
+from lamella.dimse_gateway.negotiation import is_storage_class
 from lamella.dimse_gateway.outflow import Buffer, cut_message, write_message
 from lamella.dimse_gateway.reception import Reception, StoreRequest
-from lamella.dimse_gateway.rejection import NAMES, TEMPORARY_CONGESTION, Rejection
+from lamella.dimse_gateway.rejection import TEMPORARY_CONGESTION, Rejection
 from lamella.dimse_gateway.retrieving import Callers, Retrieving
 from lamella.dimse_gateway.transport import POLL_TIMEOUT_S, GatewayProvider
 from lamella.errors import PeerUnavailable, SopClassNotSupported
@@ -93,76 +87,6 @@ class House(Callers, Protocol):
         ...
 
 
-class Admission(ACSE):  # type: ignore[misc]
-    """Association control of one association."""
-
-    def negotiate_association(self) -> None:
-        """Admit the requestor and agree on contexts, or reject it."""
-        rejection = self.assoc.seek_admission()
-        if rejection is not None:
-            self.send_reject(*rejection)
-            evt.trigger(self.assoc, evt.EVT_REJECTED, {})
-            self.assoc.kill()
-            return
-        super().negotiate_association()
-
-    def send_reject(self, result: int, source: int, diagnostic: int) -> None:
-        """Reject, for a reason of ours or of pynetdicom's."""
-        reason = NAMES.get(Rejection((result, source, diagnostic)), "other")
-        ADMISSIONS.labels("rejected").inc()
-        REJECTIONS.labels(reason).inc()
-        LOGGER.info("association rejected", extra={"reason": reason, **self.assoc.describe()})
-        super().send_reject(result, source, diagnostic)
-
-    def send_accept(self) -> None:
-        """Accept, with the outcome of our own negotiation."""
-        proposed = self.requestor.primitive.presentation_context_definition_list
-        outcomes = negotiate(proposed, self.assoc.transfer_syntaxes)
-        accepted = {cx.context_id: cx for cx in outcomes if cx.result == ACCEPTED}
-        ADMISSIONS.labels("accepted").inc()
-        LOGGER.info("association accepted", extra=self.assoc.describe())
-        self.assoc._accepted_cx = accepted
-        self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
-        for item in self._agree_on_roles(accepted.values()):
-            self.acceptor.add_negotiation_item(item)
-        super().send_accept()
-
-    def _agree_on_roles(
-        self, accepted: Iterable[PresentationContext]
-    ) -> list[SCP_SCU_RoleSelectionNegotiation]:
-        """Let peers take instances, as in a C-GET, wherever they offer to.
-
-        Source:
-            PS3.7 §D.3.3.4; PS3.4 §C.4.3.
-        """
-        proposed, items = self.requestor.role_selection, []
-        for uid in dict.fromkeys(cx.abstract_syntax for cx in accepted):
-            if uid in proposed and is_storage_class(str(uid)):
-                item = SCP_SCU_RoleSelectionNegotiation()
-                item.sop_class_uid = uid
-                item.scu_role, item.scp_role = proposed[uid].scu_role, proposed[uid].scp_role
-                items.append(item)
-        return items
-
-    def _check_user_identity(self) -> tuple[bool, UserIdentityNegotiation | None]:
-        """Answer a user's identity, which has been judged before."""
-        return True, self.assoc.guard.answer_identity(self.requestor.user_identity)
-
-    def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
-        """Agree on extensions of queries and retrieves; there are none of other services."""
-        items = []
-        for uid, proposed in self.requestor.sop_class_extended.items():
-            if str(uid) not in ALL_ROOTS:
-                continue
-            agreed = Extensions.parse(proposed)
-            self.assoc.extensions[str(uid)] = agreed
-            item = SOPClassExtendedNegotiation()
-            item.sop_class_uid = uid
-            item.service_class_application_information = agreed.encode(len(proposed))
-            items.append(item)
-        return items
-
-
 class GatewayAssociation(Association):  # type: ignore[misc]
     """An association that peers requested; a thread of its own runs it.
 
@@ -180,6 +104,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         self.depot: Depot | None = None
         self.extensions: dict[str, Extensions] = {}
         self._ae_target: AeTarget | None = None
+        self._committing: Committing | None = None
         self.has_requested = False
         self._is_answering = False
         self._house = house
@@ -245,6 +170,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         if isinstance(target, Rejection):
             return target
         self._ae_target = target
+        self._committing = Committing(self, self._house.repository, target, self._ask)
         self.depot = self._house.open_depot(target, self.calling_ae_title)
         return None
 
@@ -348,6 +274,9 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return
         if isinstance(msg, C_GET | C_MOVE) and msg.MessageIDBeingRespondedTo is None:
             self._serve_retrieve(msg, context_id)
+            return
+        if isinstance(msg, (N_ACTION, N_EVENT_REPORT)):
+            self._serve_commitment(msg, context_id)
             return
         if not isinstance(msg, StoreRequest):
             super()._serve_request(msg, context_id)
@@ -460,6 +389,14 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             self.dimse.msg_queue.put(item)  # whoever tidies up has to see it
             raise PeerUnavailable("The peer does something else than answer.")
         raise PeerUnavailable("The peer does not answer.")
+
+    def _serve_commitment(self, msg: N_ACTION | N_EVENT_REPORT, context_id: int) -> None:
+        if self._committing is None:
+            return
+        if isinstance(msg, N_ACTION) and msg.MessageIDBeingRespondedTo is None:
+            self._committing.serve(msg, self._accepted_cx[context_id])
+        elif isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
+            self._committing.take_answer(msg)
 
     def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:
         self.dimse.outstanding -= 1

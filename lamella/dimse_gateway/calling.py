@@ -85,7 +85,7 @@ class Call:
         ae_title: Ours.
         proposals: Presentation contexts; 128 at most.
         tls: For peers that are spoken to over TLS.
-        receives: SOP classes of which the peer may send instances, as in a C-GET.
+        receives: SOP classes of which we are the SCP, as where the peer sends in a C-GET.
 
     Attributes:
         contexts: IDs of accepted contexts by abstract and transfer syntax.

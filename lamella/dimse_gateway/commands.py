@@ -19,6 +19,7 @@ C_MOVE_RQ = 0x0021
 C_MOVE_RSP = 0x8021
 C_ECHO_RQ = 0x0030
 C_CANCEL_RQ = 0x0FFF
+N_EVENT_REPORT_RQ = 0x0100
 RESPONSE = 0x8000
 """A bit of Command Field that tells responses."""
 
@@ -37,6 +38,7 @@ _DATA_SET_TYPE = 0x0800
 _STATUS = 0x0900
 _ERROR_COMMENT = 0x0902
 _AFFECTED_SOP_INSTANCE_UID = 0x1000
+_EVENT_TYPE_ID = 0x1002
 _MOVE_DESTINATION = 0x0600
 _PRIORITY = 0x0700
 _REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
@@ -222,6 +224,26 @@ def build_request(
     if destination:
         values[_MOVE_DESTINATION] = _encode_text(destination)
     return _build(values)
+
+
+def build_event_report(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int
+) -> bytes:
+    """Return the encoded command set of an N-EVENT-REPORT request with event information.
+
+    Source:
+        PS3.7 Table 10.3-1.
+    """
+    return _build(
+        {
+            _AFFECTED_SOP_CLASS_UID: _encode_uid(sop_class_uid),
+            _COMMAND_FIELD: N_EVENT_REPORT_RQ,
+            _MESSAGE_ID: message_id,
+            _DATA_SET_TYPE: WITH_DATA_SET,
+            _AFFECTED_SOP_INSTANCE_UID: _encode_uid(sop_instance_uid),
+            _EVENT_TYPE_ID: event_type,
+        }
+    )
 
 
 def build_store_request(

@@ -26,3 +26,11 @@ STORE_SECONDS = Histogram(
     "From the end of an instance's data set to its answer, in seconds",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
 )
+COMMITMENTS = Counter(
+    "lamella_dimse_commitments", "Instances whose storage was to be committed to", ["outcome"]
+)
+REPORTS = Counter(
+    "lamella_dimse_commitment_reports",
+    "Reports of storage commitments that were taken, on the same association or one of our own",
+    ["association"],
+)

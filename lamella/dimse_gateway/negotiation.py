@@ -16,7 +16,7 @@ from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, Implic
 from pydicom.uid import UID_dictionary as uid_dictionary
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
+from pynetdicom.sop_class import _STORAGE_CLASSES, StorageCommitmentPushModel, Verification
 
 from lamella.dimse_gateway.identifiers import ALL_ROOTS
 
@@ -42,7 +42,7 @@ TRANSFER_SYNTAX_UIDS = frozenset(
     if not str(uid).startswith(_REAL_TIME_VIDEO)
 )
 IDENTIFIER_SYNTAX_UIDS = frozenset({str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian)})
-"""Of queries; every peer has the first of them (PS3.5 §10.1)."""
+"""Of queries and commitments; every peer has the first of them (PS3.5 §10.1)."""
 
 STORAGE_CLASSES = {str(uid): str(keyword) for keyword, uid in _STORAGE_CLASSES.items()}
 """Keywords of the storage SOP classes of the standard by UID."""
@@ -70,6 +70,12 @@ class Service:
 SERVICES = (
     Service("Verification", ("C-ECHO",), frozenset({str(Verification)}), "Annex A"),
     Service("Storage", ("C-STORE",), frozenset(STORAGE_CLASSES), "Annex B", takes_others=True),
+    Service(
+        "Storage Commitment",
+        ("N-ACTION", "N-EVENT-REPORT"),
+        frozenset({str(StorageCommitmentPushModel)}),
+        "Annex J",
+    ),
     Service("Query/Retrieve", ("C-FIND", "C-MOVE", "C-GET"), frozenset(ALL_ROOTS), "Annex C"),
 )
 """All there are."""
@@ -122,8 +128,8 @@ def _judge_context(proposed: PresentationContext, storable: frozenset[str]) -> P
 
 
 def _find_syntax(proposed: PresentationContext, storable: frozenset[str]) -> UID | None:
-    is_query = str(proposed.abstract_syntax) in ALL_ROOTS
-    known = IDENTIFIER_SYNTAX_UIDS if is_query else storable
+    is_command = str(proposed.abstract_syntax) in {*ALL_ROOTS, StorageCommitmentPushModel}
+    known = IDENTIFIER_SYNTAX_UIDS if is_command else storable
     return next((uid for uid in proposed.transfer_syntax if str(uid) in known), None)
 
 

@@ -31,7 +31,7 @@ from lamella.dimse_gateway.transport import WakingQueue
 LOGGER = logging.getLogger(__name__)
 
 LONGEST_COMMAND_BYTES = 16 << 10
-LONGEST_IDENTIFIER_BYTES = 1 << 20
+LONGEST_IDENTIFIER_BYTES = 4 << 20  # a storage commitment of 30,000 instances
 WAITING_REQUESTS = 16  # likewise: others than stores
 OUTSTANDING_STORES = 4  # a peer that waits for answers, as it must, has one
 

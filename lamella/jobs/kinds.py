@@ -9,5 +9,7 @@ from lamella.vcs.work import JobKind
 
 def list_kinds() -> Mapping[str, JobKind]:
     """Return all kinds by name."""
-    kinds: tuple[JobKind, ...] = ()
+    from lamella.dimse_gateway import reporting
+
+    kinds: tuple[JobKind, ...] = (reporting.KIND,)
     return {kind.name: kind for kind in kinds}

@@ -16,7 +16,7 @@ from lamella.errors import AlreadyExists, Conflict
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.commits import COMMITTER
 from lamella.vcs.history import save_commit, save_nodes
-from lamella.vcs.network_tables import pushed
+from lamella.vcs.network_tables import commitment, kept, pushed
 from lamella.vcs.nodes import EMPTY_LEAF, EMPTY_ROOT, MemoryNodes, encode_node
 from lamella.vcs.policies import check_duplicates
 from lamella.vcs.publications import list_publications
@@ -100,7 +100,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
     Raises:
         RevisionNotFound: There is none.
         Conflict: It is the dataset that AE titles and clients land on by default, or instances
-            are on their way into it, or it is published.
+            are on their way into it, or it is published, or peers rely on what is in it.
     """
     if name == DEFAULT_DATASET:
         raise Conflict(f"{name!r} is the default dataset and cannot be deleted.")
@@ -110,6 +110,11 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         raise Conflict(f"Instances are being stored into {name!r}: try again later.")
     if list_publications(connection, owner.id):
         raise Conflict(f"{name!r} is published: withdraw that first (lamella publish --withdraw).")
+    if connection.execute(
+        sa.select(kept.c.key).where(kept.c.dataset_id == owner.id).limit(1)
+    ).first():
+        raise Conflict(f"Peers rely on {name!r}: storage of instances in it was committed to.")
+    connection.execute(sa.delete(commitment).where(commitment.c.dataset_id == owner.id))
     rejections = sa.select(rejection.c.id).where(rejection.c.dataset_id == owner.id)
     connection.execute(sa.delete(rejected).where(rejected.c.rejection_id.in_(rejections)))
     for table in (

@@ -1,4 +1,4 @@
-"""Tables of the network: AE titles that stand for revisions, peers, and what these have got.
+"""Tables of the network: AE titles for revisions, peers, what these have got and were promised.
 
 Datasets are named, not referred to: an AE title outlives a dataset that is deleted, and stands for
 the next one of that name.
@@ -42,3 +42,27 @@ pushed = sa.Table(
     sa.Column("key", Digest, primary_key=True),
     sqlite_with_rowid=False,
 )
+
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("transaction_uid", sa.Text, nullable=False),
+    sa.Column("calling", sa.Text, nullable=False),
+    sa.Column("called", sa.Text, nullable=False),
+    sa.Column("outcomes", sa.Text, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Column("reported_us", sa.BigInteger, nullable=True),
+    sa.Index("ix_commitment_transaction", "calling", "transaction_uid"),
+    sqlite_autoincrement=True,
+)
+
+kept = sa.Table(
+    "kept",
+    metadata,
+    sa.Column("dataset_id", BigId, primary_key=True),
+    sa.Column("key", Digest, primary_key=True),
+    sa.Column("commitment_id", BigId, sa.ForeignKey("commitment.id"), nullable=False),
+    sa.ForeignKeyConstraint(["dataset_id", "key"], ["instance.dataset_id", "instance.key"]),
+)  # instances that somebody was promised to find again, whatever becomes of branches

@@ -39,6 +39,14 @@ _TEXTS = {
         "no dictionary knows, are taken for storage. No extended negotiation is needed, and none "
         "is answered.",
     ),
+    "Storage Commitment": (
+        "Push Model, in implicit and explicit VR little endian. Instances that are durable at the "
+        "called AE title's revision are kept for good, in a commit or not yet. The report is sent "
+        "on the association of the request and, if the peer has not answered it there, on one that "
+        "Lamella requests (as SCP, by role selection) of the peer of that AE title (`lamella peer "
+        "add`), again and again until it is taken. Failure reasons are 0110, 0112, 0119, 0122 and "
+        "0131; a request is answered with 0000, 0110, 0112, 0115, 0118, 0123 or 0213.",
+    ),
     "Query/Retrieve": (
         "C-FIND at the levels PATIENT (Patient Root only), STUDY, SERIES and IMAGE. Every "
         "attribute that is not private is a key, for return and for matching: by single value, "
@@ -124,7 +132,10 @@ def _list_limits() -> Table:
                 "Associations accepted at a time",
                 f"{settings.dimse_associations} (`LAMELLA_DIMSE_ASSOCIATIONS`)",
             ),
-            ("Associations initiated", "one for each C-MOVE, push and pull"),
+            (
+                "Associations initiated",
+                "one for each C-MOVE, push and pull; for reports of storage commitments",
+            ),
             ("Asynchronous operations window", "declined: one operation at a time"),
             ("Secure transport", "TLS 1.2 and 1.3 (PS3.15 §B.10), if it is set up"),
             ("Wait for an association request", f"{ACSE_TIMEOUT_S:g} s"),
