@@ -10,8 +10,10 @@ the other over the network; so one cannot do or answer what the other does not.
 
 from __future__ import annotations
 
+from lamella.clients.composed import ComposedClient
 from lamella.clients.failures import RequestFailed
 from lamella.clients.local import LocalClient
+from lamella.clients.s3 import S3Client
 from lamella.clients.web import WebClient
 
-__all__ = ["LocalClient", "RequestFailed", "WebClient"]
+__all__ = ["ComposedClient", "LocalClient", "RequestFailed", "S3Client", "WebClient"]

@@ -22,28 +22,27 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from lamella.clients.answers import AnswerBody
-from lamella.clients.household import HOUSEHOLD
+from lamella.clients.household import HOUSEHOLD, Place
 from lamella.dicomweb.problems import describe_problem
 from lamella.errors import LamellaError
-from lamella.settings import Settings
 
 
 class DoorAdapter(BaseAdapter):
     """What a `requests.Session` reaches an installation by.
 
     Args:
-        settings: Where the installation is.
+        place: Where the installation is.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__()
-        self._settings = settings
+        self._place = place
 
     def send(
         self, request: requests.PreparedRequest, *arguments: Any, **options: Any
     ) -> requests.Response:
         """Send a request; time-outs, certificates and proxies mean nothing here."""
-        visit = _Visit(self._settings, request)
+        visit = _Visit(self._place, request)
         body = HOUSEHOLD.start(visit.pay)
         start = visit.started.result()
         response = requests.Response()
@@ -70,9 +69,9 @@ class _Visit:
         started: The first of the answer.
     """
 
-    def __init__(self, settings: Settings, request: requests.PreparedRequest) -> None:
+    def __init__(self, place: Place, request: requests.PreparedRequest) -> None:
         self.started: Future[_Start] = Future()
-        self._settings = settings
+        self._place = place
         self._scope = describe_request(request)
         self._pieces = split_body(request.body)
         self._has_more = True
@@ -82,7 +81,7 @@ class _Visit:
         """Ask, and write what is answered to `body`."""
         self._is_over, self._body = asyncio.Event(), body
         try:
-            doors = await HOUSEHOLD.open_doors(self._settings)
+            doors = await HOUSEHOLD.open_doors(self._place)
             await doors(self._scope, self._receive, self._send)  # type: ignore[arg-type]
         except LamellaError as error:
             await self._refuse(error)
@@ -160,3 +159,12 @@ def split_body(body: Any) -> Iterator[bytes]:
 
 def _to_bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+def open_session(host_url: str, place: Place) -> requests.Session:
+    """Return a session that reaches a place by URLs that begin with its host."""
+    session = requests.Session()
+    session.trust_env = False  # no proxy stands between a process and itself
+    session.headers["Accept-Encoding"] = "identity"
+    session.mount(f"{host_url}/", DoorAdapter(place))
+    return session

@@ -19,11 +19,12 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from litestar.types import ASGIApp
 
 from lamella.app.application import build_application
-from lamella.archive.installation import Archive, open_archive
+from lamella.archive.installation import Archive
 from lamella.clients.answers import AnswerBody
 from lamella.dicomweb.services import Services
 from lamella.settings import Settings
@@ -33,22 +34,42 @@ Work = Callable[[AnswerBody], Awaitable[None]]
 THREAD_NAME = "lamella-clients"
 
 
+class Place(Protocol):
+    """Where an installation is, and how it is opened; equal places are opened once."""
+
+    def __hash__(self) -> int: ...
+
+    async def open(self) -> OpenHouse:
+        """Open it.
+
+        Raises:
+            LamellaError: It cannot be.
+        """
+        ...
+
+
 @dataclass
 class OpenHouse:
     """An installation that is open in this process.
 
     Attributes:
+        services: The house.
         doors: Answer requests to it.
     """
 
-    archive: Archive
     services: Services
     doors: ASGIApp
+
+    @classmethod
+    def build(cls, archive: Archive, settings: Settings) -> OpenHouse:
+        """Return the house with its doors, over an archive that is open."""
+        services = Services(Repository(archive), settings)
+        return cls(services, build_application(services))
 
     async def close(self) -> None:
         """End its decoders, close its database and pack store."""
         await self.services.decoders.close()
-        await self.archive.close()
+        await self.services.repository.archive.close()
 
 
 @dataclass
@@ -56,7 +77,7 @@ class Household:
     """What one process has open; use `HOUSEHOLD`."""
 
     _bodies: set[AnswerBody] = field(default_factory=set)
-    _houses: dict[Settings, OpenHouse] = field(default_factory=dict)
+    _houses: dict[Place, OpenHouse] = field(default_factory=dict)
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _gate: threading.Condition = field(default_factory=threading.Condition)
     _under_way: int = 0
@@ -78,19 +99,16 @@ class Household:
         asyncio.run_coroutine_threadsafe(self._run(work, body), loop)
         return body
 
-    async def open_doors(self, settings: Settings) -> ASGIApp:
+    async def open_doors(self, place: Place) -> ASGIApp:
         """Return the doors of an installation, which is opened if it is not yet.
 
         Raises:
             LamellaError: It cannot be.
         """
         async with self._opening:
-            house = self._houses.get(settings)
+            house = self._houses.get(place)
             if house is None:
-                archive = await open_archive(settings)
-                services = Services(Repository(archive), settings)
-                house = OpenHouse(archive, services, build_application(services))
-                self._houses[settings] = house
+                house = self._houses[place] = await place.open()
         return house.doors
 
     def rest(self) -> None:
@@ -99,8 +117,8 @@ class Household:
         self._finish_requests()
         loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
-            for settings in list(self._houses):
-                self._close_house(settings, loop)
+            for place in list(self._houses):
+                self._close_house(place, loop)
             asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
@@ -113,12 +131,12 @@ class Household:
         self._gate.notify_all()
         self._gate.release()
 
-    def close(self, settings: Settings) -> None:
+    def close(self, place: Place) -> None:
         """Finish requests and close an installation, if it is open; the next one opens it again."""
         with self._gate:
-            if settings in self._houses and self._loop is not None:
+            if place in self._houses and self._loop is not None:
                 self._finish_requests()
-                self._close_house(settings, self._loop)
+                self._close_house(place, self._loop)
                 self._is_resting = False
                 self._gate.notify_all()
 
@@ -142,8 +160,8 @@ class Household:
         for body in self._bodies:
             body.lift_bound()
 
-    def _close_house(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        house = self._houses.pop(settings)
+    def _close_house(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        house = self._houses.pop(place)
         asyncio.run_coroutine_threadsafe(house.close(), loop).result()
 
     async def _run(self, work: Work, body: AnswerBody) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-import requests
-
+from lamella.archive.installation import open_archive
 from lamella.clients.client import RequestingClient
-from lamella.clients.doors import DoorAdapter
-from lamella.clients.household import HOUSEHOLD
+from lamella.clients.doors import open_session
+from lamella.clients.household import HOUSEHOLD, OpenHouse
 from lamella.errors import InvalidRequest
 from lamella.settings import Settings
 
@@ -54,7 +54,7 @@ class LocalClient(RequestingClient):
         if not (folder / "format").is_file():
             raise InvalidRequest(f"There is no Lamella data folder at {folder}.")
         self.dataset, self.revision = dataset, revision
-        self._settings = Settings(
+        settings = Settings(
             data_dir=folder,
             database_url=database_url,
             storage_url=storage_url,
@@ -62,7 +62,9 @@ class LocalClient(RequestingClient):
             dimse="off",
         )
         self._host = f"http://{sha256(os.fsencode(folder)).hexdigest()[:16]}.lamella.invalid"
-        super().__init__(self._name_root(revision), self._open_session(), timeout=None)
+        self._place = DataFolder(settings)
+        session = open_session(self._host, self._place)
+        super().__init__(self._name_root(revision), session, timeout=None)
         self.set_http_retry_params(retry=False)
 
     def pin(self) -> Self:
@@ -80,14 +82,22 @@ class LocalClient(RequestingClient):
 
     def close(self) -> None:
         """Close what this process has open of the folder; the next request opens it again."""
-        HOUSEHOLD.close(self._settings)
+        HOUSEHOLD.close(self._place)
 
     def _name_root(self, revision: str) -> str:
         return f"{self._host}/dicomweb/{quote(self.dataset)}/{quote(revision, safe='~:@')}"
 
-    def _open_session(self) -> requests.Session:
-        session = requests.Session()
-        session.trust_env = False  # no proxy stands between a process and itself
-        session.headers["Accept-Encoding"] = "identity"
-        session.mount(f"{self._host}/", DoorAdapter(self._settings))
-        return session
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The place of an installation, as its settings say."""
+
+    settings: Settings
+
+    async def open(self) -> OpenHouse:
+        """Open it, which brings its schema to head.
+
+        Raises:
+            LamellaError: It cannot be.
+        """
+        return OpenHouse.build(await open_archive(self.settings), self.settings)

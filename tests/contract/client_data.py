@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+import requests
 from pydicom.uid import EncapsulatedPDFStorage, JPEG2000Lossless, RLELossless
 
 from lamella.clients import WebClient
 from tests.harness.samples import make_instance
-from tests.harness.server import RunningServer, run_cli, serve
+from tests.harness.server import RunningServer, serve
 
 TAG = "v1"
 CT, MULTI_FRAME, DOCUMENT, SECRET = (
@@ -42,22 +44,32 @@ class Archive:
         """Return a client of the server."""
         return WebClient(self.server.root(revision, dataset))
 
+    def make_dataset(self) -> str:
+        """Make an empty dataset; return its name."""
+        name = f"c{secrets.token_hex(4)}"
+        self._post("datasets", {"name": name})
+        return name
+
+    def make_tag(self, dataset: str) -> None:
+        """Make the tag of that name at the head of a dataset's branch."""
+        self._post(f"datasets/{dataset}/tags", {"name": TAG, "revision": "main"})
+
+    def _post(self, path: str, content: dict[str, str]) -> None:
+        answer = requests.post(f"{self.server.http}/api/v1/{path}", json=content, timeout=60)
+        assert answer.status_code == 201, answer.text
+
 
 @contextmanager
 def run_archive(folder: Path) -> Iterator[Archive]:
     """Make the tag in a new data folder, and let the branch go on after it."""
     files = make_files()
-    source, data_dir = folder / "source", folder / "data"
-    source.mkdir()
-    for sop_uid, content in files.items():
-        (source / f"{sop_uid}.dcm").write_bytes(content)
-    imported = run_cli(data_dir, "import", str(source))
-    assert imported.returncode == 0, imported.stderr
-    assert run_cli(data_dir, "tag", "create", TAG).returncode == 0
-    (source / "later.dcm").write_bytes(make_slice(9))
-    assert run_cli(data_dir, "import", str(source)).returncode == 0
-    with serve(data_dir, dimse="off") as server:
-        yield Archive(server, files)
+    with serve(folder / "data", dimse="off") as server:
+        archive = Archive(server, files)
+        with archive.connect("main") as client:
+            client.store_instances([pydicom.dcmread(io.BytesIO(one)) for one in files.values()])
+            archive.make_tag("default")
+            client.store_instances([pydicom.dcmread(io.BytesIO(make_slice(9)))])
+        yield archive
 
 
 def make_files() -> dict[str, bytes]:

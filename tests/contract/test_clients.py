@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from lamella.clients import LocalClient, WebClient
 from lamella.errors import InvalidRequest
 from tests.contract.client_data import CT, TAG, Archive, make_slice
 from tests.contract.dicom_client import WritableClientContract, normalise, read_instance
-from tests.harness.server import run_cli
 from tests.harness.stack import choose_stack
 
 # of how handlers declare parameters; the application is built in this very process
@@ -25,22 +23,15 @@ pytestmark = [
 ]
 
 
-def make_dataset(archive: Archive) -> str:
-    """Make an empty dataset; return its name."""
-    name = f"c{secrets.token_hex(4)}"
-    made = run_cli(archive.server.data_dir, "dataset", "create", name)
-    assert made.returncode == 0, made.stderr
-    return name
-
-
 def open_local(archive: Archive, dataset: str = "default", revision: str = TAG) -> LocalClient:
     folder = archive.server.data_dir
     return LocalClient(folder, dataset, revision, **choose_stack(folder))
 
 
 class TestWebClient(WritableClientContract):
-    @pytest.fixture
-    def client(self, archive: Archive) -> Iterator[WebClient]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, archive: Archive) -> Iterator[WebClient]:
         with archive.connect() as connected:
             yield connected
 
@@ -52,7 +43,7 @@ class TestWebClient(WritableClientContract):
 
     @pytest.fixture
     def branch(self, archive: Archive) -> Iterator[WebClient]:
-        with archive.connect("main", make_dataset(archive)) as connected:
+        with archive.connect("main", archive.make_dataset()) as connected:
             yield connected
 
     def test_a_pinned_client_stays(self, branch: WebClient) -> None:
@@ -65,14 +56,15 @@ class TestWebClient(WritableClientContract):
 
 
 class TestLocalClient(WritableClientContract):
-    @pytest.fixture
-    def client(self, archive: Archive) -> Iterator[LocalClient]:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, archive: Archive) -> Iterator[LocalClient]:
         with open_local(archive) as opened:
             yield opened
 
     @pytest.fixture
     def branch(self, archive: Archive) -> Iterator[LocalClient]:
-        with open_local(archive, make_dataset(archive), "main") as opened:
+        with open_local(archive, archive.make_dataset(), "main") as opened:
             yield opened
 
     def test_a_pinned_client_stays(self, branch: LocalClient) -> None:

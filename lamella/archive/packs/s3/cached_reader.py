@@ -12,15 +12,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
+from typing import Protocol
 
 from lamella.archive.packs.s3.chunk_cache import CHUNK_BYTES, ChunkCache
-from lamella.archive.packs.s3.ranges import RangeReader
+from lamella.archive.packs.s3.ranges import Piece
 from lamella.errors import IntegrityError
 
 FETCH_CHUNKS = 4
 GAP_CHUNKS = 2
 FETCH_BYTES = FETCH_CHUNKS * CHUNK_BYTES
 FOLLOWED_PACKS = 1024
+
+
+class Ranges(Protocol):
+    """Reads ranges of packs from afar, from any number of threads."""
+
+    def read(self, name: str, start: int, stop: int) -> Piece:
+        """Return the bytes of a pack from `start` up to `stop`, or up to its end."""
+        ...
 
 
 class CachedReader:
@@ -31,7 +40,7 @@ class CachedReader:
         cache: Where chunks are kept.
     """
 
-    def __init__(self, ranges: RangeReader, cache: ChunkCache) -> None:
+    def __init__(self, ranges: Ranges, cache: ChunkCache) -> None:
         self._ranges = ranges
         self._cache = cache
         self._fetching: dict[tuple[str, int], Future[memoryview]] = {}
