@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import CASES, NEEDS
-from bench.cases.dimse import find_storescu
+from bench.cases.dimse import find_dcmtk
 from bench.cases.metadata import build_request
 from bench.client import send_once
 from bench.loading import load_workload
@@ -170,7 +170,7 @@ def _prepare_metadata(bench: Bench, wanted: set[str]) -> list[Nginx | BareGrania
 
 
 def _can_run(case: Case) -> bool:
-    if case.group == "dimse" and find_storescu() is None:
+    if case.group in ("dimse", "retrieve") and find_dcmtk("storescu") is None:
         print(f"{case.name}: storescu is not installed (apt-get install dcmtk): left out")
         return False
     return True

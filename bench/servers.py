@@ -173,7 +173,10 @@ class Lamella(Server):
 
 
 class Orthanc(Server):
-    """Debian's Orthanc with its DICOMweb plugin; defaults but for folders, ports and login."""
+    """Debian's Orthanc with its DICOMweb plugin, and defaults.
+
+    But for folders, ports, login, and C-GET, which is denied by default.
+    """
 
     name = "orthanc"
     root = "/dicom-web"

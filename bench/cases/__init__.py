@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.cases import dimse, frames, metadata, rendered, search, store
+from bench.cases import dimse, dimse_get, frames, metadata, rendered, search, store
 from bench.measure import Case
 
 CASES: tuple[Case, ...] = (
@@ -10,6 +10,7 @@ CASES: tuple[Case, ...] = (
     *metadata.CASES,
     *frames.CASES,
     *rendered.CASES,
+    *dimse_get.CASES,
     *store.CASES,
     *dimse.CASES,
 )
@@ -19,6 +20,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "metadata": ("tiny", "series"),
     "frames": ("series", "multiframe"),
     "rendered": ("series",),
+    "retrieve": ("series",),
     "store": ("tiny",),
     "dimse": ("tiny",),
 }

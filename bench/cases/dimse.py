@@ -18,13 +18,13 @@ from bench.workload import CtSeries
 VISIBLE_TIMEOUT_S = 60
 
 
-def find_storescu() -> str | None:
-    """Return DCMTK's storescu; pynetdicom's script of that name lies in the environment."""
+def find_dcmtk(name: str) -> str | None:
+    """Return a tool of DCMTK; pynetdicom's scripts of the same names lie in the environment."""
     mine = Path(sys.executable).parent
     path = os.pathsep.join(
         p for p in os.environ.get("PATH", "").split(os.pathsep) if Path(p) != mine
     )
-    return shutil.which("storescu", path=path + os.pathsep + "/usr/bin")
+    return shutil.which(name, path=path + os.pathsep + "/usr/bin")
 
 
 def _measure(associations: int) -> Measure:
@@ -52,7 +52,7 @@ def _write(folder: Path, series: CtSeries, associations: int) -> list[Path]:
 
 
 def _push(server: Server, folders: list[Path], count: int) -> Sample:
-    command = find_storescu()
+    command = find_dcmtk("storescu")
     assert command is not None
     call = [command, "-xe", "-aec", server.aet, "127.0.0.1", str(server.dimse_port), "+sd"]
     cpu_s = server.cpu_s()
