@@ -26,6 +26,7 @@ MOST = {
 MOST_OR_NONE = {"dimse_peer_associations": 10_000, "dimse_peer_rate": 1_000_000}
 """Numbers of which 0 means that there is no bound."""
 LEAST_CACHE_BYTES = 64 << 20
+LEAST_GC_EVERY_S = 3_600
 AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 §6.2, AE: no backslash, no control
 
 _SIZE = re.compile(r"([0-9]{1,15}) ?(|[kKmMgGtT]i?)[bB]?")
@@ -34,6 +35,8 @@ _UNITS = {
     for infix, base in (("", 1000), ("i", 1024))
     for power, prefix in enumerate("kmgt", 1)
 } | {"": 1}
+_DURATION = re.compile(r"([0-9]{1,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ORIGIN = re.compile(r"https?://[^/?#\s,]+/?")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -74,6 +77,7 @@ class Settings:
     s3_endpoint_url: str = ""
     s3_cache: str = "4GiB"
     redis_url: str = ""
+    gc_every: str = "off"
     workers: int = 1
     dimse_processes: int = 1
     dimse_associations: int = 250
@@ -150,6 +154,13 @@ class Settings:
             InvalidRequest: It is neither `off` nor a size that holds some chunks of packs.
         """
         return _parse_cache(self.s3_cache)
+
+    @property
+    def gc_every_s(self) -> int | None:
+        """How often gc is run, in seconds; None for never."""
+        if self.gc_every.strip().lower() == "off":
+            return None
+        return parse_duration(self.gc_every, "LAMELLA_GC_EVERY")
 
     @property
     def max_instance_bytes(self) -> int | None:
@@ -234,6 +245,18 @@ def parse_size(text: str, name: str) -> int | None:
     return size_bytes
 
 
+def parse_duration(text: str, name: str) -> int:
+    """Parse a time such as `90m`, `36h` or `7d`; return it in seconds.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not int(match[1]):
+        raise InvalidRequest(f"{name} must be a time such as 90m, 36h or 7d, not {text!r}.")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
 def _read_config_file(path: Path, names: list[str]) -> dict[str, str]:
     if not path.is_file():
         return {}
@@ -267,6 +290,7 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     parse_size(settings.max_request, "LAMELLA_MAX_REQUEST")
     parse_size(settings.max_instance, "LAMELLA_MAX_INSTANCE")
     _parse_cache(settings.s3_cache)
+    _check_gc(settings)
     _parse_networks(settings.trusted_proxies)
     _check_transfer_syntaxes(settings.private_transfer_syntaxes)
     for origin in settings.allowed_origins - {"local", "*"}:
@@ -321,6 +345,12 @@ def _parse_cache(text: str) -> int:
     if size_bytes is None or size_bytes < LEAST_CACHE_BYTES:
         raise InvalidRequest("LAMELLA_S3_CACHE must be off, or a size of 64MiB or more.")
     return size_bytes
+
+
+def _check_gc(settings: Settings) -> None:
+    every_s = settings.gc_every_s
+    if every_s is not None and every_s < LEAST_GC_EVERY_S:
+        raise InvalidRequest("LAMELLA_GC_EVERY must be off, or an hour or more.")
 
 
 def _parse_count(name: str, value: str, least: int, most: int) -> int:

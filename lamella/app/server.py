@@ -29,9 +29,7 @@ from lamella.dicomweb.services import Services
 from lamella.dimse_gateway.identity import Identities
 from lamella.dimse_gateway.tls import make_server_context
 from lamella.errors import InvalidRequest, OutOfResources
-from lamella.jobs.kinds import list_kinds
-from lamella.jobs.local import LocalJobs
-from lamella.jobs.runner import JobRunner
+from lamella.jobs.background import Background, open_probe
 from lamella.settings import Address, Settings
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.repository import Repository
@@ -73,8 +71,6 @@ def _check_supported(settings: Settings) -> None:
     """Refuse what would otherwise be silently ignored."""
     if settings.auth != "none":
         raise InvalidRequest(f"LAMELLA_AUTH={settings.auth} is not in this version.")
-    if settings.redis_url:
-        raise InvalidRequest("LAMELLA_REDIS_URL is not in this version: jobs run in-process.")
     if settings.dimse_address is not None:
         make_server_context(settings)  # files that will not do are found out now
         Identities(settings)
@@ -95,7 +91,7 @@ async def _serve(settings: Settings) -> None:
     listener = listen(settings.http_address, is_shared=settings.workers > 1)
     archive = await open_archive(settings, is_server=True)
     repository = Repository(archive)
-    services = Services(repository, settings)
+    services = Services(repository, settings, queue=open_probe(settings))
     try:
         remove_leftovers(archive.spool_folder)
         await archive.database.write(ensure_default)
@@ -130,8 +126,7 @@ async def _run_doors(
     sweeper.start()
     builder = IndexBuilder(services.repository)
     builder.start()
-    runner = JobRunner(services.repository, settings, services.decoders, list_kinds())
-    jobs = LocalJobs(runner)
+    jobs = Background(services.repository, settings, services.decoders)
     await jobs.start()
     await _wait_until_answering(http_address.host, http_address.port)
     relax_collector()

@@ -41,8 +41,9 @@ async def _serve_http(
 ) -> None:
     from lamella.app.application import build_application
     from lamella.dicomweb.services import Services
+    from lamella.jobs.background import open_probe
 
-    services = Services(Repository(archive), settings)
+    services = Services(Repository(archive), settings, queue=open_probe(settings))
     listener.listen(BACKLOG)  # not before now: connections would come, and wait
     http = HttpServer(build_application(services), listener)
     http.start()

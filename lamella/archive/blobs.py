@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -72,6 +72,21 @@ class Blobs:
             offset_bytes: Start of the range.
             length_bytes: Its length; -1 means to the end.
         """
+        sent = 0
+        try:
+            async for chunk in self._stream(segments, offset_bytes, length_bytes):
+                sent += len(chunk)
+                yield chunk
+        except IntegrityError:
+            if not await self._find_moved(segments):
+                raise
+            rest = length_bytes if length_bytes < 0 else length_bytes - sent
+            async for chunk in self._stream(segments, offset_bytes + sent, rest):
+                yield chunk
+
+    async def _stream(
+        self, segments: Sequence[tuple[bytes, int]], offset_bytes: int, length_bytes: int
+    ) -> AsyncIterator[bytes]:
         for part in _cut_ranges(await self.locate(segments), offset_bytes, length_bytes):
             async for chunk in self._packs.stream(
                 part.pack_name, part.offset_bytes, part.length_bytes
@@ -82,15 +97,40 @@ class Blobs:
         self, segments: Sequence[tuple[bytes, int]], offset_bytes: int, length_bytes: int
     ) -> bytes:
         """Return a range of the concatenated segments as one piece."""
+        try:
+            return await self._read(segments, offset_bytes, length_bytes)
+        except IntegrityError:
+            if not await self._find_moved(segments):
+                raise
+            return await self._read(segments, offset_bytes, length_bytes)
+
+    async def _read(
+        self, segments: Sequence[tuple[bytes, int]], offset_bytes: int, length_bytes: int
+    ) -> bytes:
         pieces = [
             await self._packs.read(part.pack_name, part.offset_bytes, part.length_bytes)
             for part in _cut_ranges(await self.locate(segments), offset_bytes, length_bytes)
         ]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def _find_moved(self, segments: Sequence[tuple[bytes, int]]) -> bool:
+        """Look where segments lie now; tell whether that is news.
+
+        Bytes are moved to other packs, or go and come again, while locations are kept here.
+        """
+        before = {digest: self._locations.pop(digest, None) for digest, _ in segments}
+        await self.locate(segments)
+        return any(self._locations.get(digest) != place for digest, place in before.items())
+
     async def open(self, segments: Sequence[tuple[bytes, int]]) -> StoredSource:
         """Return the instance as a `ByteSource` for parsers and codecs that run in a thread."""
-        return StoredSource(self._packs, await self.locate(segments))
+
+        def find_again() -> list[Location]:
+            digests = [digest for digest, _ in segments]
+            found = self._database.read_now(lambda c: find_locations(c, digests))
+            return [found[digest] for digest in digests if digest in found]
+
+        return StoredSource(self._packs, await self.locate(segments), find_again)
 
     def keep(self, found: Mapping[bytes, Location]) -> None:
         """Keep locations, by digest, that `find_locations` found."""
@@ -100,17 +140,39 @@ class Blobs:
 
 
 class StoredSource:
-    """A stored instance as a `ByteSource`; reads in the calling thread."""
+    """A stored instance as a `ByteSource`; reads in the calling thread.
 
-    def __init__(self, packs: PackStore, places: Sequence[Location]) -> None:
+    Args:
+        packs: Where it lies.
+        places: Of its segments.
+        find_again: Looks where they lie now: they may have been moved.
+    """
+
+    def __init__(
+        self,
+        packs: PackStore,
+        places: Sequence[Location],
+        find_again: Callable[[], Sequence[Location]],
+    ) -> None:
         self._packs = packs
         self._places = places
+        self._find_again = find_again
         self.size = sum(place.length_bytes for place in places)
 
     def read_at(self, offset: int, length: int) -> bytes:
         length = min(length, self.size - offset)
         if length <= 0:
             return b""
+        try:
+            return self._read(offset, length)
+        except IntegrityError:
+            places = self._find_again()
+            if len(places) != len(self._places) or places == self._places:
+                raise
+            self._places = places
+            return self._read(offset, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
         pieces = [
             self._packs.read_now(part.pack_name, part.offset_bytes, part.length_bytes)
             for part in _cut_ranges(self._places, offset, length)

@@ -16,7 +16,7 @@ name datasets, commits and UIDs; they never hold values of patients.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -162,13 +162,16 @@ def has_due(connection: sa.Connection, kinds: Iterable[str]) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def take_unsent(connection: sa.Connection, again_after_us: int, limit: int) -> list[int]:
-    """Return work that is due and that no broker was told of lately, and note that it is told.
+def list_unsent(
+    connection: sa.Connection, again_after_us: int, limit: int, *, locks: bool = False
+) -> list[int]:
+    """Return work that is due and that no broker was told of lately, what is due longest first.
 
     Args:
         connection: Within a transaction.
         again_after_us: A message may be lost, so the broker is told again after so long.
         limit: How many at most.
+        locks: Whether others do not find the same until the transaction ends.
     """
     now_us = read_clock_us(connection)
     query = (
@@ -176,13 +179,17 @@ def take_unsent(connection: sa.Connection, again_after_us: int, limit: int) -> l
         .where(_is_due(now_us), outbox.c.sent_us < now_us - again_after_us)
         .order_by(outbox.c.due_us, outbox.c.id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
     )
-    found = list(connection.execute(query).scalars())
-    if found:
-        here = outbox.c.id.in_(found)
-        connection.execute(sa.update(outbox).where(here).values(sent_us=now_us))
-    return found
+    if locks:
+        query = query.with_for_update(skip_locked=True)
+    return list(connection.execute(query).scalars())
+
+
+def note_sent(connection: sa.Connection, job_ids: Sequence[int], *, is_sent: bool = True) -> None:
+    """Note that a broker is told of work now, or that it was not after all."""
+    sent_us = read_clock_us(connection) if is_sent else 0
+    here = outbox.c.id.in_(job_ids)
+    connection.execute(sa.update(outbox).where(here).values(sent_us=sent_us))
 
 
 def renew(

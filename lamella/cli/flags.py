@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lamella.settings import Settings
+from lamella.errors import InvalidRequest
+from lamella.settings import Settings, parse_duration
 
 Run = Callable[[argparse.Namespace, Settings], int]
 
@@ -45,6 +46,7 @@ SERVER_FLAGS = (
     ("max_request", "SIZE", "longest body of a store, such as 2GiB (no bound)"),
     ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
     ("redis_url", "URL", "Redis for jobs"),
+    ("gc_every", "TIME", "how often to give room back: off, or such as 24h (off)"),
 )
 SETTINGS_FLAGS = (*(name for name, _, _ in (*STORAGE_FLAGS, *SERVER_FLAGS)), "insecure")
 
@@ -153,6 +155,18 @@ def parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
+
+
+def parse_time(text: str) -> int:
+    """Return a time such as `90m`, `36h` or `7d` in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        return parse_duration(text, "It")
+    except InvalidRequest as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 36h or 7d") from error
 
 
 def _add_flag(group: argparse._ArgumentGroup, name: str, metavar: str, text: str) -> None:

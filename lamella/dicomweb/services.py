@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.fragments import Fragment, FragmentWriter
@@ -78,11 +78,23 @@ class Chores:
         task.add_done_callback(self._tasks.discard)
 
 
+class Queue(Protocol):
+    """What tells runners about work."""
+
+    async def check(self) -> None:
+        """Return if it takes messages now.
+
+        Raises:
+            OutOfResources: It does not.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The house, as a web handler sees it.
 
     Attributes:
+        queue: What work in the background waits in besides the database, if there is such.
         documents: Derived data of instances that were decoded or rendered lately, by dataset
             and key; they never change.
         frame_tables: Where the frames of instances lie, likewise.
@@ -101,6 +113,7 @@ class Services:
 
     repository: Repository
     settings: Settings
+    queue: Queue | None = None
     decoders: DecoderPool = field(default_factory=DecoderPool)
     documents: LeastRecent[tuple[int, bytes], Document] = field(
         default_factory=lambda: LeastRecent(DOCUMENT_CACHE_BYTES)

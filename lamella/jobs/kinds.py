@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lamella.upkeep import gc
 from lamella.vcs.work import JobKind
 
 
@@ -11,5 +12,5 @@ def list_kinds() -> Mapping[str, JobKind]:
     """Return all kinds by name."""
     from lamella.dimse_gateway import reporting
 
-    kinds: tuple[JobKind, ...] = (reporting.KIND,)
+    kinds: tuple[JobKind, ...] = (gc.KIND, reporting.KIND)
     return {kind.name: kind for kind in kinds}

@@ -31,12 +31,18 @@ def get_liveness() -> dict[str, str]:
 @route("/readyz", http_method=READ, name="readiness")
 async def get_readiness(request: AnyRequest) -> Response[dict[str, str]]:
     """Say whether database, storage and queue would take work now."""
-    archive = services_of(request).repository.archive
+    services = services_of(request)
+    archive = services.repository.archive
     checks = {"database": "ok", "storage": "ok", "queue": "ok"}
     try:
         await archive.database.read(read_schema_revision)
     except LamellaError as error:
         checks["database"] = checks["queue"] = error.detail  # the queue is a table of it
+    if services.queue is not None and checks["queue"] == "ok":
+        try:
+            await services.queue.check()
+        except LamellaError as error:
+            checks["queue"] = error.detail
     try:
         await archive.packs.check()
     except LamellaError as error:

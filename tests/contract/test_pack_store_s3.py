@@ -89,7 +89,7 @@ class S3Contract(PackStoreContract):
 
     async def read_beside(self, store: PackStore, name: str) -> bytes | None:
         assert isinstance(store, S3PackStore)
-        found = {key: size async for key, size in store.bucket.list(store.place.prefix)}
+        found = {key: size async for key, size, _ in store.bucket.list(store.place.prefix)}
         key = store.place.key_beside(name)
         if key not in found:
             return None

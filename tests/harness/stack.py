@@ -1,9 +1,9 @@
 """What the servers of the tests stand on: SQLite and a folder, or what `LAMELLA_TEST_STACK` says.
 
 `LAMELLA_TEST_STACK=postgresql make test` runs the tests that come through the front door on
-PostgreSQL, `s3` with packs in SeaweedFS, `postgresql+s3` on both: each data folder has a database
-and a prefix of its own on one server each, which starts with the first test that needs it and
-stops with the session.
+PostgreSQL, `s3` with packs in SeaweedFS, `redis` with jobs by Redis, `postgresql+s3+redis` on all:
+each data folder has a database and a prefix of its own on one server each, which starts with the
+first test that needs it and stops with the session.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ import sqlalchemy as sa
 
 from lamella.archive.database import Database, open_database
 from tests.harness.postgresql import make_database, run_postgresql
+from tests.harness.redis_server import RedisServer, run_redis
 from tests.harness.s3_server import CREDENTIALS, run_s3_server
 
 EMBEDDED = "embedded"
 POSTGRESQL = "postgresql"
 S3 = "s3"
+REDIS = "redis"
 
 
 def read_stack() -> frozenset[str]:
     """Return what the tests are to run on besides the embedded default."""
     stack = frozenset(os.environ.get("LAMELLA_TEST_STACK", EMBEDDED).split("+"))
-    assert stack <= {EMBEDDED, POSTGRESQL, S3}, f"no such stack: {stack}"
+    assert stack <= {EMBEDDED, POSTGRESQL, S3, REDIS}, f"no such stack: {stack}"
     return stack - {EMBEDDED}
 
 
@@ -44,6 +46,8 @@ def choose_stack(data_dir: Path) -> dict[str, str]:
         url, bucket = _start_s3()
         settings["s3_endpoint_url"] = url
         settings["storage_url"] = f"s3://{bucket}/{sha256(folder.encode()).hexdigest()[:24]}"
+    if REDIS in stack:
+        settings["redis_url"] = _choose_queue(folder)
     return settings
 
 
@@ -86,6 +90,22 @@ def stop_servers() -> None:
 @cache
 def _make_database_of(folder: str) -> str:
     return make_database(_start_postgresql(), f"t{sha256(folder.encode()).hexdigest()[:24]}")
+
+
+@cache
+def _choose_queue(folder: str) -> str:
+    """Return the URL of a data folder's own database in Redis."""
+    server = _start_redis()
+    _QUEUES.append(folder)
+    return server.url_of(len(_QUEUES))
+
+
+_QUEUES: list[str] = []
+
+
+@cache
+def _start_redis() -> RedisServer:
+    return _SERVERS.enter_context(run_redis())
 
 
 @cache

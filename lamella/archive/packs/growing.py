@@ -9,6 +9,7 @@ nobody's for ever.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
@@ -42,6 +43,7 @@ class GrowingPack:
         self.name = name
         self._path = path
         self._fd = create_file(path)
+        fcntl.flock(self._fd, fcntl.LOCK_SH)  # until it is closed; see `is_growing`
         self._end = 0
         self._released: dict[int, int] = {}  # start of each range that was given back, by its end
         self._lock = threading.Lock()
@@ -93,6 +95,25 @@ class GrowingPack:
             os.close(self._fd)
         if self.is_empty:
             self._path.unlink(missing_ok=True)
+
+
+def is_growing(path: Path) -> bool:
+    """Tell whether some process has a pack open to append to it.
+
+    Raises:
+        OSError: It cannot be opened, though it is there.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

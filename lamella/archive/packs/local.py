@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lamella.archive.blocks import Block
 from lamella.archive.packs.descriptors import Descriptor, DescriptorCache
-from lamella.archive.packs.growing import GrowingPack, PackGrower
+from lamella.archive.packs.growing import GrowingPack, PackGrower, is_growing
 from lamella.archive.packs.store import CHUNK_BYTES, PackInfo, PackRange, PackStore
 from lamella.archive.threads import finish, run_in_thread
 from lamella.errors import IntegrityError, OutOfResources
@@ -98,6 +98,9 @@ class LocalPackStore(PackStore):
             except OSError:
                 return False  # not in memory, or a file system that cannot tell
 
+    async def is_growing(self, name: str) -> bool:
+        return await asyncio.to_thread(is_growing, self.path_of(name))
+
     async def delete(self, name: str) -> None:
         self._open.drop(lambda key: key == name)
         await asyncio.to_thread(self.path_of(name).unlink, True)
@@ -116,7 +119,9 @@ class LocalPackStore(PackStore):
             if not folder.is_dir() or len(folder.name) != 2:
                 continue
             for path in sorted(folder.glob(f"*{SUFFIX}")):
-                yield PackInfo(folder.name + path.name[: -len(SUFFIX)], path.stat().st_size)
+                found = path.stat()
+                name = folder.name + path.name[: -len(SUFFIX)]
+                yield PackInfo(name, found.st_size, found.st_mtime_ns // 1000)
 
     async def check(self) -> None:
         if not os.access(self.folder, os.W_OK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,16 +21,21 @@ class MemoryPackStore(PackStore):
 
     def __init__(self) -> None:
         self._packs: dict[str, bytes] = {}
+        self._written_us: dict[str, int] = {}
         self.beside: dict[str, bytes] = {}
 
     async def adopt(self, name: str, spool: Path) -> None:
-        self._packs[name] = await asyncio.to_thread(spool.read_bytes)
+        self._keep(name, await asyncio.to_thread(spool.read_bytes))
         await asyncio.to_thread(spool.unlink)
 
     async def append(self, block: Block, length_bytes: int) -> PackRange:
         name = name_pack()
-        self._packs[name] = bytes(block.view[:length_bytes])
+        self._keep(name, bytes(block.view[:length_bytes]))
         return PackRange(name, 0, length_bytes)
+
+    def _keep(self, name: str, data: bytes) -> None:
+        self._packs[name] = data
+        self._written_us[name] = time.time_ns() // 1000
 
     async def release(self, found: PackRange) -> None:
         await self.delete(found.pack_name)
@@ -56,7 +62,7 @@ class MemoryPackStore(PackStore):
 
     async def list(self) -> AsyncIterator[PackInfo]:
         for name, data in list(self._packs.items()):
-            yield PackInfo(name, len(data))
+            yield PackInfo(name, len(data), self._written_us[name])
 
     async def check(self) -> None:
         return None

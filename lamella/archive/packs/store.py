@@ -16,10 +16,15 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PackInfo:
-    """One pack as its store sees it."""
+    """One pack as its store sees it.
+
+    Attributes:
+        modified_us: When it was written last, by the store's clock.
+    """
 
     name: str
     size_bytes: int
+    modified_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,13 @@ class PackStore(ABC):
     @abstractmethod
     async def delete(self, name: str) -> None:
         """Remove a pack; one that is not there is no error."""
+
+    async def is_growing(self, name: str) -> bool:
+        """Tell whether some process may still append to a pack; never again once it may not.
+
+        Only where packs can grow.
+        """
+        return False
 
     async def discard(self, name: str) -> None:
         """Remove a pack that no row names and none will; a store out of reach may keep it."""

@@ -1,4 +1,4 @@
-"""`migrate`, `fsck`, `doctor` and `version`."""
+"""`migrate`, `fsck`, `gc`, `doctor` and `version`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from lamella.cli.flags import Family, add_json_flag
+from lamella.cli.flags import Family, add_json_flag, parse_time
 from lamella.cli.output import print_json, print_lines
 from lamella.cli.progress import is_watched
 from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
 if TYPE_CHECKING:
+    from lamella.upkeep.gc import Collected
     from lamella.upkeep.report import Finding, Report
     from lamella.vcs.repository import Repository
+
+
+DAY_S = 86_400
 
 
 def add_commands(family: Family) -> None:
@@ -38,6 +42,22 @@ def add_commands(family: Family) -> None:
     )
     parser.add_argument("--bytes", action="store_true", help="read all stored bytes, too")
     parser.add_argument("--repair", action="store_true", help="make what is derived again")
+    add_json_flag(parser)
+
+    parser = family.add_command(
+        "gc",
+        "give back the room of bytes that nothing uses",
+        run_gc,
+        detail="Works beside a running server, but not while a backup is made.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only count what would go")
+    parser.add_argument(
+        "--older-than",
+        metavar="TIME",
+        type=parse_time,
+        default=DAY_S,
+        help="leave alone what is younger, such as 36h or 7d (24h; an hour at least)",
+    )
     add_json_flag(parser)
 
     parser = family.add_command(
@@ -95,6 +115,30 @@ def run_fsck(arguments: argparse.Namespace, settings: Settings) -> int:
         found = report.to_json()
         print_lines([f"problems={found['problems']} repaired={found['repaired']}"])
     return 1 if report.problems else 0
+
+
+def run_gc(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Give back the room of bytes that nothing uses; print how much that was."""
+    progress = _show_check if is_watched() else _show_nothing
+
+    async def work(repository: Repository) -> Collected:
+        from lamella.upkeep.gc import collect
+
+        return await collect(
+            repository.archive,
+            older_than_s=arguments.older_than,
+            dry_run=arguments.dry_run,
+            progress=progress,
+        )
+
+    found = run_on_repository(settings, work).describe()
+    if is_watched():
+        _clear_line()
+    if arguments.json:
+        print_json(found)
+    else:
+        print_lines([" ".join(f"{name}={value}" for name, value in found.items())])
+    return 0
 
 
 def run_doctor(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -59,7 +59,7 @@ class BucketDestination(Destination):
         await self._bucket.call("put_object", Key=self._name(name), Body=data, **headers)
 
     async def remove(self, folder: str) -> None:
-        keys = [key async for key, _ in self._bucket.list(self._name(f"{folder}/"))]
+        keys = [key async for key, _, _ in self._bucket.list(self._name(f"{folder}/"))]
         for key in keys:
             await self._bucket.call("delete_object", Key=key)
 

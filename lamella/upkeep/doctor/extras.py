@@ -14,6 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("asyncpg",),
     "s3": ("aioboto3", "obstore"),
     "auth": ("jwt", "cryptography"),
+    "redis": ("dramatiq", "redis"),
     "clients": ("dicomweb_client",),
 }
 
@@ -28,6 +29,8 @@ async def check_extras(settings: Settings) -> Sequence[CheckResult]:
         needed.add("s3")
     if settings.dimse_jwt:
         needed.add("auth")
+    if settings.redis_url:
+        needed.add("redis")
     missing = sorted(needed - set(installed))
     if missing:
         return [fail_with(NAME, f"These settings need an extra: install lamella[{missing[0]}].")]

@@ -117,9 +117,16 @@ async def test_cancelling_what_runs_tells_its_runner(database: Database) -> None
 
 async def test_a_broker_is_told_once_and_again_after_a_while(database: Database) -> None:
     job_id = await ask(database)
-    assert await database.write(lambda c: outbox.take_unsent(c, 10**9, 10)) == [job_id]
-    assert await database.write(lambda c: outbox.take_unsent(c, 10**9, 10)) == []
-    assert await database.write(lambda c: outbox.take_unsent(c, -1, 10)) == [job_id]
+
+    async def list_unsent(again_after_us: int) -> list[int]:
+        return await database.read(lambda c: outbox.list_unsent(c, again_after_us, 10))
+
+    assert await list_unsent(10**9) == [job_id]
+    await database.write(lambda c: outbox.note_sent(c, [job_id]))
+    assert await list_unsent(10**9) == []
+    assert await list_unsent(-1) == [job_id]
+    await database.write(lambda c: outbox.note_sent(c, [job_id], is_sent=False))
+    assert await list_unsent(10**9) == [job_id]
 
 
 async def test_jobs_are_listed_newest_first(database: Database) -> None:

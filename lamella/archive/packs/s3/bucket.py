@@ -100,8 +100,8 @@ class Bucket:
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
-    async def list(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
-        """Yield key and size of every object under a prefix.
+    async def list(self, prefix: str) -> AsyncIterator[tuple[str, int, datetime]]:
+        """Yield key, size and time of every object under a prefix.
 
         Raises:
             OutOfResources: S3 refuses or does not answer.
@@ -110,7 +110,7 @@ class Bucket:
         while True:
             page = await self.call("list_objects_v2", Prefix=prefix, **more)
             for item in page.get("Contents", []):
-                yield item["Key"], item["Size"]
+                yield item["Key"], item["Size"], item["LastModified"]
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}

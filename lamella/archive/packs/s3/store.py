@@ -132,10 +132,10 @@ class S3PackStore(PackStore):
         await self.bucket.call("delete_object", Key=self.place.key_beside(name))
 
     async def list(self) -> AsyncIterator[PackInfo]:
-        async for key, size_bytes in self.bucket.list(self.place.pack_prefix):
+        async for key, size_bytes, modified in self.bucket.list(self.place.pack_prefix):
             name = self.place.name_of(key)
             if name is not None:
-                yield PackInfo(name, size_bytes)
+                yield PackInfo(name, size_bytes, int(modified.timestamp() * 1e6))
 
     async def check(self) -> None:
         await self.bucket.check()
