@@ -5,12 +5,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
+ON_STACK := LAMELLA_TEST_STACK=postgresql+s3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test check soak bench format clean services
+# What CI runs a second time on PostgreSQL and S3: doors, history, crashes, the conformance suite.
+STACK := tests/integration/test_api.py tests/integration/test_store_semantics.py \
+	tests/integration/test_revisions_http.py tests/integration/test_conflicts.py \
+	tests/integration/test_deleting.py tests/integration/test_fsck.py \
+	tests/integration/test_wado_uri.py tests/crash/test_kill.py tests/conformance
+
+.PHONY: help serve demo test test-stack check soak bench format clean services
 
 help: ## list the targets
-	@grep -hE '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 serve: $(VENV)/core ## install and run the archive (honours LAMELLA_*)
 	@exec $(BIN)/python -m lamella serve
@@ -26,6 +33,13 @@ ifeq ($(CI),true)
 	$(MAKE) --no-print-directory check
 endif
 	$(PYTEST) -m "not soak" -n 2 --dist worksteal
+ifeq ($(CI),true)
+	$(ON_STACK) $(PYTEST) -m "not soak" -n 2 --dist worksteal $(STACK)
+endif
+
+test-stack: $(VENV)/test ## run all tests that come through the doors on PostgreSQL and S3
+	$(ON_STACK) $(PYTEST) -m "not soak" -n 2 --dist worksteal \
+		tests/integration tests/peer tests/crash tests/conformance tests/property tests/browser
 
 soak: $(VENV)/test ## run the long forms of tests (an hour or more)
 	$(PYTEST) -m soak -s --timeout 14400
