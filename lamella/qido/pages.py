@@ -15,7 +15,7 @@ from lamella.archive.results import build_shaper
 from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.locations import join_path
 from lamella.dicomweb.services import KnownPage, PageKey, Services
-from lamella.vcs.finder import count_related, find, find_rows
+from lamella.vcs.finder import count_related, find, find_rows, prepare_counts
 from lamella.vcs.repository import NotCached
 from lamella.vcs.view import View
 
@@ -47,6 +47,7 @@ def write_page(
     found = find_rows(connection, repository, view, query)
     writer, root = find_writer(query), _encode_root(root_url)
     results = []
+    prepare_counts(repository, tree, found.rows)
     for row in found.rows:
         counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
         results.append(_find_fragment(services, view, writer, row).fill(root, counts))

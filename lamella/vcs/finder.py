@@ -38,6 +38,8 @@ from lamella.vcs.tree import Tree
 from lamella.vcs.view import View
 
 DOCUMENTS_AT_A_TIME = 100
+COUNTS_AT_A_TIME = 100
+"""Nodes that are decoded at once, at most: 3 MB where studies are many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def find(connection: sa.Connection, repository: Repository, view: View, query: Q
         page, has_more = take_page(_match_instances(connection, repository, view, query), query)
         return Found(tuple(page), has_more)
     found = find_rows(connection, repository, view, query)
+    prepare_counts(repository, tree, found.rows)
     matches = tuple(_make_match(repository, tree, row) for row in found.rows)
     return Found(matches, found.has_more)
 
@@ -104,6 +107,14 @@ def list_ready(connection: sa.Connection, view: View) -> Sequence[AttributeIndex
 def _make_match(repository: Repository, tree: Tree, row: Row) -> Match:
     counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
     return Match(row.study_uid, row.series_uid or "", "", row.attributes, counts)
+
+
+def prepare_counts(repository: Repository, tree: Tree, rows: Iterable[Row]) -> None:
+    """Look the rows of a page up in the tree, all together: a node each would be a query each."""
+    keys = [(row.study_uid, row.series_uid or "") for row in rows]
+    left = [key for key in keys if repository.counts.get((tree.root, *key)) is None]
+    for start in range(0, len(left), COUNTS_AT_A_TIME):
+        tree.find_many(left[start : start + COUNTS_AT_A_TIME])
 
 
 def count_related(

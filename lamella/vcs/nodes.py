@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
@@ -237,6 +237,13 @@ def find_loader(nodes: object) -> Callable[[bytes], Node] | None:
     (A check by protocol costs 10 µs, and a trie is opened several times for each instance.)
     """
     return getattr(nodes, "load", None)
+
+
+def find_batch_loader(
+    nodes: object,
+) -> Callable[[Iterable[bytes]], Mapping[bytes, Node]] | None:
+    """Return how to have many nodes read at once, so that each is in memory, or None."""
+    return getattr(nodes, "load_many", None)
 
 
 @runtime_checkable

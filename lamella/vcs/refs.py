@@ -63,6 +63,13 @@ _FIND_REF = Statement(
         ref.c.name == sa.bindparam("name"),
     )
 )
+_FIND_NAMED = Statement(
+    sa.select(ref.c.kind, ref.c.name, ref.c.commit_id, ref.c.created_us).where(
+        ref.c.dataset_id == sa.bindparam("dataset_id"),
+        sa.or_(ref.c.kind == TAG, ref.c.kind == BRANCH),
+        ref.c.name == sa.bindparam("name"),
+    )
+)
 _MOVE_BRANCH = Statement(
     sa.update(ref)
     .where(
@@ -177,6 +184,13 @@ def find_ref(connection: sa.Connection, dataset_id: int, kind: str, name: str) -
     names = {"dataset_id": dataset_id, "kind": kind, "name": name}
     row = _FIND_REF.fetch_row(connection, names)
     return None if row is None else Ref(*row)
+
+
+def find_named(connection: sa.Connection, dataset_id: int, name: str) -> Ref | None:
+    """Return the tag of a name, or else its branch, or None."""
+    rows = _FIND_NAMED.fetch_all(connection, {"dataset_id": dataset_id, "name": name})
+    found = {row[0]: Ref(*row) for row in rows}
+    return found.get(TAG) or found.get(BRANCH)
 
 
 def list_refs(connection: sa.Connection, dataset_id: int, kind: str) -> list[Ref]:

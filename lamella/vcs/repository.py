@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
+from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError
 from lamella.vcs.cache import LeastRecent
 from lamella.vcs.history import StoredCommit
@@ -46,6 +47,12 @@ SHOWN_CACHE_ENTRIES = 512
 _READ_NODE = Statement(
     sa.select(node.c.data).where(
         node.c.dataset_id == sa.bindparam("dataset_id"), node.c.digest == sa.bindparam("digest")
+    )
+)
+_READ_NODES = Statement(
+    sa.select(node.c.digest, node.c.data).where(
+        node.c.dataset_id == sa.bindparam("dataset_id"),
+        node.c.digest.in_(sa.bindparam("digests", expanding=True)),
     )
 )
 
@@ -159,10 +166,25 @@ class DatabaseNodes:
             IntegrityError: The dataset has no such node, or its bytes are damaged.
         """
         node = self._cache.get(digest)
-        if node is None:
-            encoded = self.read(digest)
-            node = decode_node(encoded)
-            self._cache.put(digest, node, _DECODED_WEIGHT * len(encoded))
+        return self._keep(digest, self.read(digest)) if node is None else node
+
+    def load_many(self, digests: Iterable[bytes]) -> dict[bytes, Node]:
+        """Return nodes by digest; those that are not in memory are read together.
+
+        Raises:
+            IntegrityError: The dataset lacks one, or its bytes are damaged.
+        """
+        found = {digest: self._cache.get(digest) for digest in digests}
+        missing = [digest for digest, node in found.items() if node is None]
+        for batch in split_batches(missing):
+            names = {"dataset_id": self._dataset_id, "digests": batch}
+            for digest, stored in _READ_NODES.fetch_all(self._connection, names):
+                found[digest] = self._keep(digest, decompress(stored, digest))
+        return {digest: node or self.load(digest) for digest, node in found.items()}
+
+    def _keep(self, digest: bytes, encoded: bytes) -> Node:
+        node = decode_node(encoded)
+        self._cache.put(digest, node, _DECODED_WEIGHT * len(encoded))
         return node
 
     def read(self, digest: bytes) -> bytes:

@@ -16,7 +16,7 @@ from lamella.archive.database import read_clock_us
 from lamella.archive.statements import Statement
 from lamella.errors import AmbiguousRevision, InvalidRequest, RevisionNotFound
 from lamella.vcs.history import find_by_prefix, load_commit
-from lamella.vcs.refs import BRANCH, COMMIT_ID, TAG, DatasetRow, find_ref, read_log_at
+from lamella.vcs.refs import BRANCH, COMMIT_ID, DatasetRow, find_named, find_ref, read_log_at
 from lamella.vcs.tables import commit
 
 _PREFIX = re.compile(r"[0-9a-f]{8,63}")
@@ -105,12 +105,9 @@ def _find_base(connection: sa.Connection, dataset_id: int, base: str) -> Resolve
         found = connection.execute(query).scalar_one_or_none()
         if found is not None:
             return Resolved(base, found, None, True)
-    tag = find_ref(connection, dataset_id, TAG, base)
-    if tag is not None:
-        return Resolved(base, tag.commit_id, None, False)
-    branch = find_ref(connection, dataset_id, BRANCH, base)
-    if branch is not None:
-        return Resolved(base, branch.commit_id, base, False)
+    named = find_named(connection, dataset_id, base)
+    if named is not None:
+        return Resolved(base, named.commit_id, base if named.kind == BRANCH else None, False)
     if _PREFIX.fullmatch(base.lower()):
         matches = find_by_prefix(connection, dataset_id, base.lower())
         if len(matches) > 1:

@@ -24,6 +24,7 @@ from lamella.vcs.nodes import (
     NodeReader,
     NodeWriter,
     Summary,
+    find_batch_loader,
 )
 from lamella.vcs.trie import Difference, Level, Trie
 
@@ -159,6 +160,27 @@ class Tree:
             found = None if study is None else self._series.get(study.root, series_uid)
             self._found[study_uid, series_uid] = found
         return self._found[study_uid, series_uid]
+
+    def find_many(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Look studies and series up together; to find each of them costs nothing then.
+
+        Args:
+            keys: Study and series UIDs; series UID '' for the study alone.
+        """
+        wanted = [key for key in keys if key not in self._found]
+        studies = {uid for uid, _ in wanted if (uid, "") not in self._found}
+        for study_uid, study in self._studies.get_many(self.root, studies).items():
+            self._found[study_uid, ""] = study
+        of_studies: dict[str, list[str]] = {}
+        for study_uid, series_uid in wanted:
+            if series_uid:
+                of_studies.setdefault(study_uid, []).append(series_uid)
+        load_many = find_batch_loader(self._nodes)
+        if load_many is not None and len(of_studies) > 1:
+            load_many(_get_root(self.find_study(uid)) for uid in of_studies)
+        for study_uid, series_uids in of_studies.items():
+            found = self._series.get_many(_get_root(self.find_study(study_uid)), series_uids)
+            self._found |= {(study_uid, uid): series for uid, series in found.items()}
 
     def entry(self, study_uid: str, series_uid: str, sop_uid: str) -> Entry | None:
         """Return an instance's entry, or None."""

@@ -35,6 +35,7 @@ from lamella.vcs.nodes import (
     compute_digest,
     decode_node,
     encode_node,
+    find_batch_loader,
     find_loader,
     merge_summaries,
 )
@@ -49,6 +50,9 @@ _Edits = list[tuple[str, str, msgspec.Raw | None]]
 
 _Written = tuple[Node, Summary | None]
 """A node to be written, and what it holds if that is known without looking into it."""
+
+_Way = tuple[Child, list[tuple[str, str]]]
+"""A child, and the (path, key) of those that are looked for below it."""
 
 _Slot = Child | Leaf | None
 """What one nibble of a node leads to; a leaf is the part of a bigger leaf, never stored."""
@@ -101,6 +105,7 @@ class Trie(Generic[V]):
     def __init__(self, nodes: NodeReader, level: Level[V]) -> None:
         self._nodes = nodes
         self._load = find_loader(nodes)
+        self._load_many = find_batch_loader(nodes)
         self._level = level
 
     def get(self, root: bytes, key: str) -> V | None:
@@ -122,6 +127,31 @@ class Trie(Generic[V]):
             if name == key:
                 return self._level.decode(key, raw)
         return None
+
+    def get_many(self, root: bytes, keys: Iterable[str]) -> dict[str, V | None]:
+        """Return the values of many keys; the nodes of a level are read together, if they can be.
+
+        Raises:
+            IntegrityError: A node is missing or broken.
+        """
+        found: dict[str, V | None] = dict.fromkeys(keys)
+        level = [(self._read(root), [(compute_path(key), key) for key in found])]
+        depth = 0
+        while level:
+            ways: list[_Way] = []
+            for node, wanted in level:
+                if isinstance(node, Inner):
+                    ways += _branch_out(node, wanted, depth)
+                else:
+                    raws = dict(node.entries)
+                    found |= {
+                        key: self._level.decode(key, raws[key]) for _, key in wanted if key in raws
+                    }
+            if self._load_many is not None:
+                self._load_many(child.digest for child, _ in ways)
+            level = [(self._open(child), wanted) for child, wanted in ways]
+            depth += 1
+        return found
 
     def count(self, root: bytes) -> int:
         """Return the number of keys; only the root is read."""
@@ -304,6 +334,14 @@ class Trie(Generic[V]):
                 f"{prefix}{index:x}",
                 start if index == first else "",
             )
+
+
+def _branch_out(inner: Inner, wanted: Iterable[tuple[str, str]], depth: int) -> list[_Way]:
+    groups: dict[int, list[tuple[str, str]]] = {}
+    for path, key in wanted:
+        groups.setdefault(int(path[depth], 16), []).append((path, key))
+    children = ((inner.children[index], group) for index, group in groups.items())
+    return [(child, group) for child, group in children if child is not None]
 
 
 def _write(node: Node, nodes: NodeWriter) -> bytes:

@@ -36,7 +36,7 @@ LONG_S = 600.0
 LEASES_S = 180.0
 """How long to wait for what dead nodes left: its leases run out within 60 s."""
 
-START_S = 120.0
+START_S = 300.0
 UNEXPECTED = ("unexpected error", "Traceback")
 
 # pynetdicom's requestor leaves its sockets to the garbage collector when a server dies.

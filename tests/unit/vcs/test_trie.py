@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from lamella.vcs.nodes import (
     Inner,
     Leaf,
     MemoryNodes,
+    Node,
     Summary,
     decode_node,
     encode_node,
@@ -32,6 +34,19 @@ class CountingNodes(MemoryNodes):
     def read(self, digest: bytes) -> bytes:
         self.n_reads += 1
         return super().read(digest)
+
+
+class BatchNodes(MemoryNodes):
+    """Notes how many nodes are asked for together."""
+
+    def __init__(self, parent: MemoryNodes) -> None:
+        super().__init__(parent)
+        self.batches: list[int] = []
+
+    def load_many(self, digests: Iterable[bytes]) -> dict[bytes, Node]:
+        found = {digest: self.load(digest) for digest in digests}
+        self.batches.append(len(found))
+        return found
 
 
 def make_map(n: int) -> dict[str, list[int]]:
@@ -123,6 +138,28 @@ def test_a_deletion_that_collapses_writes_one_leaf() -> None:
     staging = MemoryNodes(nodes)
     Trie(staging, LEVEL).apply(root, {"1.2.7": None}, staging)
     assert len(staging.new) == 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 64, 65, 3000])
+def test_many_keys_are_found_as_each_alone(n: int) -> None:
+    content, nodes = make_map(n), MemoryNodes()
+    trie = Trie(nodes, LEVEL)
+    root = build(nodes, content)
+    keys = [*list(content)[::7], "9.9", "9.99"]
+    assert trie.get_many(root, keys) == {key: trie.get(root, key) for key in keys}
+    assert trie.get_many(root, []) == {}
+
+
+def test_nodes_of_a_level_are_read_together() -> None:
+    """They would be a query each, and a page of results asks for a hundred keys."""
+    content, nodes = make_map(3000), MemoryNodes()
+    root = build(nodes, content)
+    batches = BatchNodes(nodes)
+    found = Trie(batches, LEVEL).get_many(root, list(content)[:100])
+    assert found == dict(list(content.items())[:100])
+    levels = [size for size in batches.batches if size]
+    assert len(levels) == 2
+    assert levels[0] == 16 < levels[1] <= 100
 
 
 def test_summary_and_count_read_the_root_alone() -> None:
