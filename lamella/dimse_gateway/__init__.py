@@ -20,6 +20,7 @@
     pushing.py      a revision to a peer
     pulling.py      what a peer has into a branch
     background.py   their threads
+    forwarding.py   rules by which commits go on to peers, and the work of that
     calling.py      associations that Lamella requests
     identifiers.py  identifiers of queries and retrieves, read and written
     committing.py   storage commitment: from a request to its report on the same association

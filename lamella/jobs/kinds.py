@@ -10,7 +10,7 @@ from lamella.vcs.work import JobKind
 
 def list_kinds() -> Mapping[str, JobKind]:
     """Return all kinds by name."""
-    from lamella.dimse_gateway import reporting
+    from lamella.dimse_gateway import forwarding, reporting
 
-    kinds: tuple[JobKind, ...] = (gc.KIND, reporting.KIND)
+    kinds: tuple[JobKind, ...] = (forwarding.KIND, gc.KIND, reporting.KIND)
     return {kind.name: kind for kind in kinds}

@@ -134,7 +134,8 @@ def _list_limits() -> Table:
             ),
             (
                 "Associations initiated",
-                "one for each C-MOVE, push and pull; for reports of storage commitments",
+                "one for each C-MOVE, push, pull and forwarded commit; for reports of storage "
+                "commitments",
             ),
             ("Asynchronous operations window", "declined: one operation at a time"),
             ("Secure transport", "TLS 1.2 and 1.3 (PS3.15 §B.10), if it is set up"),
