@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 
 from bench.phi.hunt import hunt, read_wanted, search, spell
+from bench.phi.pipeline import deidentify
 from bench.phi.studies import KINDS, generate
 from lamella.deid.scoring.answers import ACTIONS, RETAINING, read_answers
 from lamella.deid.scoring.scorer import score
@@ -87,3 +88,36 @@ def test_the_hunt_list_is_about_the_instances_of_the_key(folder: Path) -> None:
     wanted = json.loads((folder / "hunt.json").read_text())
     assert set(wanted) == {answer.sop_uid for answer in read_answers(folder / "key.db")}
     assert all(len(texts) > 20 for texts in wanted.values())
+
+
+@pytest.mark.parametrize("profile", ["basic", "research"])
+def test_headers_of_the_benchmark_come_out_clean(tmp_path: Path, profile: str) -> None:
+    generate(tmp_path / "in", 7, 11, profile)
+    outcome = deidentify(tmp_path / "in" / "studies", tmp_path / "out", profile, reads_pixels=False)
+    output = tmp_path / "out" / "output"
+    assert outcome.verdicts["PASS"] == 28
+    assert list(hunt(read_wanted(tmp_path / "in" / "hunt.json"), output, outcome.uids)) == []
+    answers = read_answers(tmp_path / "in" / "key.db")
+    result = score(answers, output, outcome.uids, outcome.patients)
+    hidden = result.actions["pixels_hidden"]
+    assert hidden.passed == 0 < hidden.total
+    assert result.overall.passed / (result.overall.total - hidden.total) >= 0.999
+    assert min(tally.share for tally in result.over_redaction.values()) >= 0.99
+    assert {action for action, tally in result.actions.items() if tally.passed} >= {
+        "text_removed",
+        "text_retained",
+        "uid_consistent",
+        "pixels_retained",
+    }
+
+
+def test_burned_in_text_of_the_benchmark_goes_and_pictures_without_it_stay(tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr_onnxruntime")
+    generate(tmp_path / "in", 3, 12, "basic")
+    outcome = deidentify(tmp_path / "in" / "studies", tmp_path / "out", "basic")
+    answers = read_answers(tmp_path / "in" / "key.db")
+    result = score(answers, tmp_path / "out" / "output", outcome.uids, outcome.patients)
+    assert result.missing == 0
+    assert result.actions["pixels_hidden"].total > 3
+    assert result.actions["pixels_hidden"].share == 1
+    assert result.categories["pixels without text to hide"].share == 1
