@@ -6,12 +6,21 @@ from pathlib import Path
 
 from bench.phi.hunt import hunt, read_wanted
 from bench.phi.pipeline import Outcome, deidentify
+from bench.phi.second_reader import read_again
 from lamella.deid.scoring.answers import read_answers
+from lamella.deid.scoring.readers import find_tesseract
 from lamella.deid.scoring.reports import list_rows, write_failures
 from lamella.deid.scoring.scorer import Score, score
 
 
-def measure_deid(source: Path, dest: Path, profile: str, *, reads_pixels: bool = True) -> list[str]:
+def measure_deid(
+    source: Path,
+    dest: Path,
+    profile: str,
+    *,
+    reads_pixels: bool = True,
+    reads_again: bool = False,
+) -> list[str]:
     """De-identify what `bench phi` wrote; return a report in Markdown.
 
     Args:
@@ -19,6 +28,7 @@ def measure_deid(source: Path, dest: Path, profile: str, *, reads_pixels: bool =
         dest: Gets `output`, maps, and `failures.csv`.
         profile: That the key was made for.
         reads_pixels: Whether burned-in text is looked for.
+        reads_again: Whether tesseract reads the output's pictures.
     """
     outcome = deidentify(source / "studies", dest, profile, reads_pixels=reads_pixels)
     result = score(read_answers(source / "key.db"), dest / "output", outcome.uids, outcome.patients)
@@ -32,6 +42,7 @@ def measure_deid(source: Path, dest: Path, profile: str, *, reads_pixels: bool =
         "",
         *_tell_instances(result, outcome),
         f"Found in the bytes of the output by an independent search: {len(finds)}.",
+        *(_read_again(source, dest, outcome) if reads_again else ()),
         "",
         "| | | passed | checks | share |",
         "|---|---|---:|---:|---:|",
@@ -42,6 +53,12 @@ def measure_deid(source: Path, dest: Path, profile: str, *, reads_pixels: bool =
         "",
         *(f"- {count} × {reason}" for reason, count in result.reasons.most_common(20)),
     ]
+
+
+def _read_again(source: Path, dest: Path, outcome: Outcome) -> list[str]:
+    wanted = read_wanted(source / "hunt.json")
+    seen = list(read_again(wanted, dest / "output", outcome.uids, find_tesseract()))
+    return [f"Words of a patient's that tesseract reads in the output's pictures: {len(seen)}."]
 
 
 def _tell_instances(result: Score, outcome: Outcome) -> list[str]:

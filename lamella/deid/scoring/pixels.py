@@ -95,7 +95,7 @@ def is_hidden(pixels: Pixels, text: str, reader: Reader | None = None) -> bool:
         part = frame[int(top) : int(bottom), int(left) : int(right)]
         if not part.size or _is_flat(part, frame):
             continue
-        if reader is None or not lacks(reader(_make_grey(part, frame)), str(region["text"])):
+        if reader is None or not lacks(reader(make_grey(part, frame)), str(region["text"])):
             return False
     return True
 
@@ -148,6 +148,14 @@ def measure_tiles(samples: Array, boxes: Sequence[Sequence[int]]) -> Array:
     return rounded
 
 
+def make_grey(part: Array, frame: Array) -> Array:
+    """Return a part of a frame as grey of 8 bits, spread over what the frame has."""
+    low, high = float(frame.min()), float(frame.max())
+    grey = (part.astype(float).mean(axis=-1) - low) / ((high - low) or 1.0) * 255
+    eight: Array = grey.astype("u1")
+    return eight
+
+
 def _choose_frames(samples: Array, frame: int) -> Array:
     return samples[frame - 1 : frame] if frame else samples
 
@@ -157,10 +165,3 @@ def _is_flat(part: Array, frame: Array) -> bool:
     flat = part.reshape(-1, part.shape[-1]).astype(float)
     near = np.abs(flat - np.median(flat, axis=0)) <= max(_FLAT_TOLERANCE * spread, 1)
     return bool(near.all(axis=1).mean() >= FLAT_SHARE)
-
-
-def _make_grey(part: Array, frame: Array) -> Array:
-    low, high = float(frame.min()), float(frame.max())
-    grey = (part.astype(float).mean(axis=-1) - low) / ((high - low) or 1.0) * 255
-    eight: Array = grey.astype("u1")
-    return eight
