@@ -30,6 +30,8 @@
     commands.py     command sets, read and written
     part10.py       the file meta information that is put before a received data set
     ae_titles.py    called AE titles and what they stand for
+    routes.py       rules by which stores go elsewhere
+    routed_depot.py a depot that follows them
     peers.py        other installations that Lamella calls
     failures.py     how the unexpected is logged
     metrics.py      what is counted

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from lamella.archive.database import Database, read_clock_us
 from lamella.archive.statements import Statement
+from lamella.dimse_gateway.routes import Route
 from lamella.errors import AlreadyExists, InvalidRequest, ResourceNotFound
 from lamella.settings import AE_TITLE, Settings
 from lamella.vcs.commit_object import format_time
@@ -40,11 +41,13 @@ class AeTarget:
         dataset: A dataset's name.
         revision: A branch, or a tag or commit, which can be read but not stored to.
         callers: Calling AE titles that may associate; empty for those of the settings.
+        routes: Rules by which what the association stores goes elsewhere.
     """
 
     dataset: str
     revision: str
     callers: frozenset[str] = field(default=frozenset())
+    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

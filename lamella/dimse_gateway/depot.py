@@ -70,14 +70,7 @@ class Depot:
     async def take(self, command: StoreCommand, delivery: Delivery) -> Answer:
         """Store one instance; success means that it survives a power cut."""
         try:
-            delivery.intake.coercer = await self._find_coercer(delivery)
-            received = await delivery.receive()
-            try:
-                _check_identity(command, received)
-            except SopClassMismatch:
-                delivery.intake.close()
-                raise
-            judgement = await self._stage(delivery, received)
+            received, judgement = await self._keep(command, delivery)
         except LamellaError as error:
             return Answer(error.dimse_status, error.detail)
         except Exception as error:  # noqa: BLE001  (the sender gets an answer, whatever happens)
@@ -109,6 +102,21 @@ class Depot:
             log_failure(LOGGER, f"A commit of {self._author} has to wait", error)
         self.changed_at = time.monotonic()
         return self.is_empty
+
+    async def _keep(self, command: StoreCommand, delivery: Delivery) -> tuple[Received, Judgement]:
+        """Receive an instance and stage it."""
+        delivery.intake.coercer = await self._find_coercer(delivery)
+        received = await self._receive(command, delivery)
+        return received, await self._stage(delivery, received)
+
+    async def _receive(self, command: StoreCommand, delivery: Delivery) -> Received:
+        received = await delivery.receive()
+        try:
+            _check_identity(command, received)
+        except SopClassMismatch:
+            delivery.intake.close()
+            raise
+        return received
 
     async def _stage(self, delivery: Delivery, received: Received) -> Judgement:
         async with self._lock:

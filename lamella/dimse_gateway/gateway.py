@@ -11,6 +11,7 @@ import math
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 from lamella.archive.installation import Archive
 from lamella.dimse_gateway.ae_titles import AeTarget, AeTitles, KnownAeTitles
@@ -25,6 +26,8 @@ from lamella.dimse_gateway.rejection import (
     CALLING_AE_TITLE_NOT_RECOGNIZED,
     Rejection,
 )
+from lamella.dimse_gateway.routed_depot import RoutedDepot
+from lamella.dimse_gateway.routes import list_routes
 from lamella.dimse_gateway.server import GatewayServer
 from lamella.dimse_gateway.tls import make_client_context, make_server_context
 from lamella.imaging.pool import DecoderPool
@@ -143,7 +146,12 @@ class Gateway:
         allowed = own or self._settings.allowed_calling_aets
         if allowed and calling_ae_title.strip() not in allowed:
             return CALLING_AE_TITLE_NOT_RECOGNIZED
-        return CALLED_AE_TITLE_NOT_RECOGNIZED if target is None else target
+        if target is None:
+            return CALLED_AE_TITLE_NOT_RECOGNIZED
+        routes = await self.archive.database.read(list_routes)
+        names = called_ae_title.strip(), calling_ae_title.strip()
+        fitting = tuple(route for route in routes if route.fits_association(*names))
+        return replace(target, routes=fitting)
 
     async def find_destination(self, ae_title: str) -> Peer | None:
         """Return the peer that a C-MOVE names, or None."""
@@ -160,7 +168,11 @@ class Gateway:
 
     def open_depot(self, target: AeTarget, calling_ae_title: str) -> Depot:
         """Return the depot of a new association."""
-        depot = Depot(self.repository, target, calling_ae_title)
+        depot = (
+            RoutedDepot(self.repository, target, calling_ae_title, target.routes)
+            if target.routes
+            else Depot(self.repository, target, calling_ae_title)
+        )
         self.loop.call_soon_threadsafe(self._depots.add, depot)
         return depot
 

@@ -66,3 +66,17 @@ kept = sa.Table(
     sa.Column("commitment_id", BigId, sa.ForeignKey("commitment.id"), nullable=False),
     sa.ForeignKeyConstraint(["dataset_id", "key"], ["instance.dataset_id", "instance.key"]),
 )  # instances that somebody was promised to find again, whatever becomes of branches
+
+store_route = sa.Table(
+    "store_route",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("called", sa.Text, nullable=False),
+    sa.Column("calling", sa.Text, nullable=False),
+    sa.Column("attribute", sa.Text, nullable=False),
+    sa.Column("pattern", sa.Text, nullable=False),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -14,7 +14,10 @@ from pynetdicom.sop_class import Verification
 
 from lamella.cli.main import main
 from lamella.dimse_gateway.ae_titles import add_ae_title, delete_ae_title
+from lamella.dimse_gateway.routes import add_route
+from lamella.vcs.datasets import create_dataset
 from lamella.vcs.refs import BRANCH, TAG, create_ref, find_dataset, read_head
+from lamella.vcs.view import open_view
 from tests.harness.server import serve
 from tests.peer.dcmtk import run_tool
 from tests.peer.door import Door, open_door
@@ -148,3 +151,46 @@ def test_a_running_server_knows_titles_and_peers_at_once(
         assert httpx.post(peers, json={**new, "name": "p2", "title": "P2", "port": 0}).is_error
         assert [one["name"] for one in httpx.get(peers).json()] == ["lost", "pacs", "self"]
         assert httpx.delete(f"{peers}/pacs").status_code == 204
+
+
+async def test_stores_follow_the_first_route_that_fits(door: Door, tmp_path: Path) -> None:
+    def prepare(connection: Any) -> None:
+        create_dataset(connection, "head")
+        create_dataset(connection, "rest")
+        add_route(connection, "head", None, match="BodyPartExamined=HE?D", calling="STORE*")
+        add_route(connection, "rest", "main", called="OTHER")
+        add_ae_title(connection, "OTHER", "default", "main")
+
+    await door.repository.archive.database.write(prepare)
+    made = [make_instance() for _ in range(3)]
+    made[0].BodyPartExamined, made[1].BodyPartExamined = "HEAD", "CHEST"
+    for number, ds in enumerate(made):
+        save_instance(ds, tmp_path / "files" / f"{number}.dcm")
+    uids = [str(ds.SOPInstanceUID) for ds in made]
+    assert (await door.storescu(tmp_path / "files")).exit_status == 0
+    assert await list_uids(door, "head") == {uids[0]}
+    assert await list_uids(door, "default") == {uids[1], uids[2]}
+    assert (await door.storescu(tmp_path / "files", called="OTHER")).exit_status == 0
+    assert await list_uids(door, "rest") == {uids[1], uids[2]}
+    assert await count_studies(door, "OTHER") == 2
+
+
+async def list_uids(door: Door, dataset: str) -> set[str]:
+    def read(connection: Any) -> set[str]:
+        view = open_view(connection, door.repository, dataset, None)
+        return {uid for _, _, uid, _ in view.tree(connection, door.repository).walk()}
+
+    return await door.repository.archive.database.read(read)
+
+
+def test_routes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--data-dir", str(tmp_path / "data")]
+    words = ["aet", "route", "add", "default@main", "--calling", "CT1", "--match", "Modality=CT"]
+    assert main([*words, *flags]) == 0
+    assert main(["aet", "route", "add", "main", "--match", "Nonsense=1", *flags]) == 1
+    assert main(["aet", "route", "add", "nowhere", *flags]) == 1
+    capsys.readouterr()
+    assert main(["aet", "route", "list", *flags]) == 0
+    assert capsys.readouterr().out.split() == ["1", "CT1", "to", "*", "Modality=CT", "default@main"]
+    assert main(["aet", "route", "delete", "1", *flags]) == 0
+    assert main(["aet", "route", "delete", "1", *flags]) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from lamella.cli.flags import Family, add_dataset_flag, add_json_flag
+from lamella.cli.flags import Family, add_dataset_flag, add_json_flag, parse_count
 from lamella.cli.output import print_json, print_lines, print_table
 from lamella.cli.target import name_view, parse_target
 from lamella.cli.workspace import run_on_repository
@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
     from lamella.dimse_gateway.ae_titles import AeTitle
     from lamella.dimse_gateway.peers import Peer
+    from lamella.dimse_gateway.routes import Route
     from lamella.vcs.repository import Repository
 
 _AET_DETAIL = """\
 On a branch, peers store to it and query it as it stands; on a tag or commit they query and
 retrieve a frozen release. A running server knows a new AE title at once."""
 
+_ROUTE_DETAIL = """\
+The first rule that fits an instance decides where it is stored; without one it goes to what its
+AE title stands for. AE titles and patterns may have * and ?."""
+
 
 def add_commands(family: Family) -> None:
     """Add the commands about AE titles and peers."""
     _add_aet_commands(
-        family.add_family("aet", "name revisions by AE titles", "add|list|delete"),
+        family.add_family("aet", "name revisions by AE titles", "add|list|delete|route"),
     )
     _add_peer_commands(
         family.add_family("peer", "name other application entities", "add|list|delete|echo")
@@ -50,8 +55,22 @@ def _add_aet_commands(titles: Family) -> None:
     add_dataset_flag(parser, "take TARGET as a revision of this dataset")
     add_json_flag(parser)
     add_json_flag(titles.add_command("list", "list AE titles", run_aet_list))
+    _add_route_commands(titles.add_family("route", "send stores elsewhere", "add|list|delete"))
     parser = titles.add_command("delete", "let an AE title stand for nothing", run_aet_delete)
     parser.add_argument("title", metavar="AET")
+
+
+def _add_route_commands(routes: Family) -> None:
+    parser = routes.add_command("add", "add a rule", run_route_add, detail=_ROUTE_DETAIL)
+    parser.add_argument("target", metavar="TARGET", help="a branch")
+    parser.add_argument("--called", metavar="AET", default="*", help="called AE title (any)")
+    parser.add_argument("--calling", metavar="AET", default="*", help="calling AE title (any)")
+    parser.add_argument("--match", metavar="KEYWORD=PATTERN", default="", help="what it has")
+    add_dataset_flag(parser, "take TARGET as a branch of this dataset")
+    add_json_flag(parser)
+    add_json_flag(routes.add_command("list", "list rules in their order", run_route_list))
+    parser = routes.add_command("delete", "delete a rule", run_route_delete)
+    parser.add_argument("id", metavar="ID", type=parse_count)
 
 
 def _add_peer_commands(peers: Family) -> None:
@@ -122,6 +141,61 @@ def run_aet_delete(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def run_route_add(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Add a rule by which stores go to a branch."""
+    target = parse_target(arguments.target, arguments.dataset)
+
+    async def work(repository: Repository) -> Route:
+        from lamella.dimse_gateway.routes import add_route
+
+        def add(connection: sa.Connection) -> Route:
+            return add_route(
+                connection,
+                *name_view(connection, target),
+                called=arguments.called,
+                calling=arguments.calling,
+                match=arguments.match,
+            )
+
+        return await repository.archive.database.write(add)
+
+    added = run_on_repository(settings, work)
+    if arguments.json:
+        print_json(added.describe())
+    else:
+        print_lines([f"Route {added.id} leads to {added.dataset}@{added.branch}."])
+    return 0
+
+
+def run_route_list(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List the rules by which stores go to other branches."""
+
+    async def work(repository: Repository) -> list[Route]:
+        from lamella.dimse_gateway.routes import list_routes
+
+        return await repository.archive.database.read(list_routes)
+
+    found = run_on_repository(settings, work)
+    if arguments.json:
+        print_json([one.describe() for one in found])
+    elif found:
+        print_table([_show_route(one) for one in found])
+    return 0
+
+
+def run_route_delete(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Delete a rule."""
+
+    async def work(repository: Repository) -> None:
+        from lamella.dimse_gateway.routes import delete_route
+
+        await repository.archive.database.write(lambda c: delete_route(c, arguments.id))
+
+    run_on_repository(settings, work)
+    print_lines([f"Route {arguments.id} is deleted."])
+    return 0
+
+
 def run_peer_add(arguments: argparse.Namespace, settings: Settings) -> int:
     """Make a peer known."""
 
@@ -188,6 +262,12 @@ def run_peer_echo(arguments: argparse.Namespace, settings: Settings) -> int:
     echo_peer(found, settings.aet.strip(), tls)
     print_lines([f"Peer {found.name} answers."])
     return 0
+
+
+def _show_route(route: Route) -> tuple[str, ...]:
+    match = f"{route.attribute}={route.pattern}" if route.attribute else ""
+    who = f"{route.calling} to {route.called}"
+    return str(route.id), who, match, f"{route.dataset}@{route.branch}"
 
 
 def _name_target(title: AeTitle) -> str:
