@@ -29,11 +29,13 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from lamella.archive.tables import instance, location
+from lamella.archive.tables import instance, location, pack
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.errors import Conflict
+from lamella.upkeep.gc import collect
 from lamella.vcs.datasets import create_dataset, delete_dataset
 from lamella.vcs.network_tables import commitment
+from lamella.vcs.refs import BRANCH, create_ref, delete_ref, find_dataset, read_head
 from tests.harness.server import RunningServer, launch_server, run_cli, serve
 from tests.peer.door import Door, open_door, wait_until
 from tests.peer.instances import make_instance
@@ -268,10 +270,7 @@ def drop_bytes(door: Door, sop_uid: str) -> None:
     """Lose the place of an instance's bytes, as a fault of the database might."""
 
     def drop(connection: sa.Connection) -> None:
-        encoded = connection.execute(
-            sa.select(instance.c.segments).where(instance.c.sop_uid == sop_uid)
-        ).scalar_one()
-        (digest, _), *_rest = msgspec.msgpack.decode(encoded)
+        (digest, _), *_ = find_segments(connection, sop_uid)
         connection.execute(sa.delete(location).where(location.c.digest == digest))
 
     database = door.repository.archive.database
@@ -348,6 +347,64 @@ async def test_a_dataset_that_peers_rely_on_stays(tmp_path: Path) -> None:
         await run_modality(door, work)
         with pytest.raises(Conflict, match="rely on"):
             await write(lambda c: delete_dataset(c, "trial"))
+
+
+async def test_what_was_committed_to_survives_gc_and_its_branch(tmp_path: Path) -> None:
+    async with open_door(tmp_path / "data", ae_titles=SideTitles()) as door:
+        database = door.repository.archive.database
+        await database.write(change_side(create_side))
+        pushed: list[Reference] = []
+
+        def work(association: Association, _modality: Modality) -> int:
+            pushed.extend(push(association, 2))
+            assert ask(association, pushed) == 0x0000
+            return 1
+
+        await run_modality(door, work)
+        await wait_until(lambda: has_side_commit(door))
+        await database.write(change_side(lambda c, owner: delete_ref(c, owner, BRANCH, "side")))
+        for column in (location.c.used_us, pack.c.created_us):
+            old = {column: 0}
+            await database.write(lambda c, t=column.table, o=old: c.execute(sa.update(t).values(o)))
+        await collect(door.repository.archive, older_than_s=3600)
+        stored = [await database.read(lambda c, u=uid: find_segments(c, u)) for _, uid in pushed]
+        blobs = door.repository.blobs
+        for segments in stored:
+            assert b"".join([piece async for piece in blobs.stream(segments)])[128:132] == b"DICM"
+
+
+class SideTitles:
+    """Knows any AE title, of a branch that will go."""
+
+    async def resolve_ae_title(self, title: str) -> AeTarget | None:
+        return AeTarget("default", "side")
+
+
+def change_side(verb: Callable[[sa.Connection, int], None]) -> Callable[[sa.Connection], None]:
+    """Return work on the branch of `SideTitles`."""
+    return lambda connection: verb(connection, find_dataset(connection, "default").id)
+
+
+def create_side(connection: sa.Connection, dataset_id: int) -> None:
+    """Make the branch of `SideTitles`."""
+    create_ref(connection, dataset_id, BRANCH, "side", read_head(connection, dataset_id, "main"))
+
+
+async def has_side_commit(door: Door) -> bool:
+    """Tell whether something was committed to the branch of `SideTitles`."""
+
+    def differs(connection: sa.Connection) -> bool:
+        owner = find_dataset(connection, "default").id
+        return read_head(connection, owner, "side") != read_head(connection, owner, "main")
+
+    return await door.repository.archive.database.read(differs)
+
+
+def find_segments(connection: sa.Connection, sop_uid: str) -> tuple[tuple[bytes, int], ...]:
+    """Return the segments of an instance by its row."""
+    query = sa.select(instance.c.segments).where(instance.c.sop_uid == sop_uid)
+    encoded = connection.execute(query).scalar_one()
+    return msgspec.msgpack.decode(encoded, type=tuple[tuple[bytes, int], ...])
 
 
 class TrialTitles:
