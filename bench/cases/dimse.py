@@ -101,6 +101,14 @@ CASES = (
         "C-STORE of CT slices by storescu, 4 associations",
         "inst/s",
         _measure(4),
-        (Goal("orthanc", 1.3),),
+        (Goal("orthanc", 2),),
+    ),
+    Case(
+        "cstore-8",
+        "dimse",
+        "C-STORE of CT slices by storescu, 8 associations",
+        "inst/s",
+        _measure(8),
+        (Goal("orthanc", 2),),
     ),
 )
