@@ -69,6 +69,8 @@ def resolve(action: str, kind: str) -> Action:
         # what is not offered (X of Z/D, Z of X/D) is replaced by the next that leaves more
         order = ["X", "Z", choices[-1]]
         first = {"3": 0, "2": 1, "1": 2}[kind]
+        if choices[-1] == "U" and kind == "2":
+            first = 2  # references under new UIDs tell nothing; without them others hang in the air
         choices = [choice for choice in order[first:] if choice in choices]
     chosen = Action(choices[0])
     # a value that must be there becomes a dummy (PS3.15 §E.1.1, note 1 of step 2)

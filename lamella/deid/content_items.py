@@ -18,6 +18,9 @@ of their own attributes, and measured numbers and codes identify nobody."""
 STRUCTURES = frozenset({0x0040A730, 0x00700001, 0x0040B020, 0x00400555})
 """Sequences of which a dummy keeps the shape, codes and numbers: content, graphic and waveform
 annotations, acquisition context. Whatever tells something in them has a rule of its own."""
+CODES = frozenset({0x00080100, 0x00080102, 0x00080103, 0x00080119, 0x00080120})
+"""Code value, scheme and its version, long and URN code value: numbers that are no ids."""
+CODE_MEANING = 0x00080104
 
 _VALUE_TYPE = 0x0040A040
 
@@ -52,3 +55,16 @@ def find_value_action(wanted: str | None, options: frozenset[str]) -> Action | N
     if wanted is not None:
         return Action(wanted)
     return Action.CLEAN if "clean_structured_content" in options else Action.DUMMY
+
+
+def is_standard_code(item: Dataset) -> bool:
+    """Tell whether a coded concept is of a scheme that others publish: its meaning is theirs.
+
+    Source:
+        PS3.16 §8 (coding schemes; those that begin with `99` or `L` are local).
+    """
+    try:
+        scheme = str(item.get("CodingSchemeDesignator", "") or "")
+    except UNREADABLE:
+        return False
+    return bool(scheme) and not scheme.startswith("99") and scheme != "L"

@@ -14,6 +14,9 @@ from pydicom.dataelem import RawDataElement
 
 LONG_TEXTS = frozenset({"LT", "ST", "UC", "UT"})
 TEXTS = LONG_TEXTS | {"LO", "SH"}
+STRUCTURAL = frozenset({0x00080005, 0x00080060, 0x0040A010, 0x0040A040, 0x0040A050})
+"""Code strings without which nothing else can be read: character set, modality, relationship and
+value types, continuity of content. A patient named "Text" does not change them."""
 KEPT_BYTES = frozenset(
     {
         0x00282000,  # ICC Profile

@@ -23,6 +23,7 @@ from lamella.deid.vocabulary import is_common
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST_WORD = 3
 _SHORTEST_PHRASE = 4
+_SHORTEST_NUMBER = 5
 _TELLING = frozenset({"AE", "CS", "DA", "LO", "LT", "PN", "SH", "SQ", "ST", "UC", "UI", "UT"})
 _BIRTH_DATE = 0x00100030
 
@@ -142,6 +143,8 @@ def _add_names(element: DataElement, words: set[str], phrases: set[str]) -> None
 
 
 def _is_telling(word: str) -> bool:
+    if word.isdigit():
+        return len(word) >= _SHORTEST_NUMBER
     # one ideograph or syllable of CJK says as much as some letters
     return len(word) >= _SHORTEST_WORD or (len(word) == 2 and not word.isascii())
 
@@ -150,5 +153,7 @@ def _make_phrases(values: Iterable[str]) -> Iterator[str]:
     for value in values:
         parts = [fold(part) for part in _WORD.findall(value)]
         telling = [part for part in parts if not is_common(part)]
-        if telling and len("".join(parts)) >= _SHORTEST_PHRASE:
+        joined = "".join(parts)
+        shortest = _SHORTEST_NUMBER if joined.isdigit() else _SHORTEST_PHRASE
+        if telling and len(joined) >= shortest:
             yield " ".join(parts)

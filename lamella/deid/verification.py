@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pydicom import DataElement, Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from lamella.deid.element_kinds import STRUCTURAL
 from lamella.deid.identifiers import Identifiers
 from lamella.deid.lenient import UNREADABLE, lenient
 from lamella.deid.replacements import read_values
@@ -61,7 +62,7 @@ def _examine(attributes: Dataset, written: bytes, cleaned: Cleaned) -> Iterator[
 def _walk(attributes: Dataset, path: str) -> Iterator[tuple[str, DataElement]]:
     for tag in list(attributes.keys()):
         raw = attributes.get_item(tag)
-        if raw is None or raw.VR not in (None, "SQ", "UN", "UI", *_TEXT_VRS):
+        if raw is None or tag in STRUCTURAL or raw.VR not in (None, "SQ", "UN", "UI", *_TEXT_VRS):
             continue
         element = attributes[tag]
         here = f"{path}{tag:08X}"

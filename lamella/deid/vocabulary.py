@@ -16,11 +16,19 @@ abdomen abdominal ankle aorta arm artery axial back bladder bone brain breast ca
 cerebral cervical chest clavicle coronal dental ear elbow extremity eye face femur finger foot
 hand head heart hip jaw kidney knee leg left liver lower lumbar lung lungs mandible neck nose
 oblique orbit pancreas pelvis prostate right sagittal shoulder skull spine spleen sternum thigh
-thoracic thorax thumb toe upper uterus vein wrist
+thoracic thorax thumb toe upper uterus vein wrist abdomenpelvis chestabdomen chestabdpelvis cspine
+extremity headneck lspine neckchest neckchestabdomen sspine tspine wholebody
 """
 _TECHNIQUE = """
+adc additional algorithm automatic average bold color colour composite delayed derived diffusion
+dynamic echo field fields filtered fluoro fraction fusion gated gradient inversion isocenter label
+magnitude map mask max maximum mean mip min minimum minip mosaic motion mpr multi multiphase
+original parallel parametric perfusion phase plan planar primary projection proton pulse real
+reconstruction reformatted registration resampled rest rotation secondary segmentation
+single source spin static stress stroke structure structured summary tof tomo tomography trace
+treatment tumor tumour variable volumetric whole
 angio angiography contrast ct cr dicom digital dx enhanced exam experiment flair helical image
-images localizer mammography mammo map mg modality mono mr mri nm normal pet phantom portable post
+images localizer mammography mammo mg modality mono mr mri nm normal pet phantom portable post
 pre protocol quality range report routine scan scanner scout screening sequence series slice spect
 spiral standard study subject technique test ultrasound us view volume wl xa xray
 """

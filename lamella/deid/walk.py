@@ -20,8 +20,16 @@ from pydicom.tag import BaseTag
 
 from lamella.deid.actions import Action
 from lamella.deid.attribute_types import FUNCTIONAL_GROUPS, read_types, resolve
-from lamella.deid.content_items import CONTENT, STRUCTURES, find_code, find_value_action
-from lamella.deid.element_kinds import KEPT_BYTES, LONG_TEXTS, TEXTS, find_vr
+from lamella.deid.content_items import (
+    CODE_MEANING,
+    CODES,
+    CONTENT,
+    STRUCTURES,
+    find_code,
+    find_value_action,
+    is_standard_code,
+)
+from lamella.deid.element_kinds import KEPT_BYTES, LONG_TEXTS, STRUCTURAL, TEXTS, find_vr
 from lamella.deid.identifiers import Identifiers
 from lamella.deid.lenient import UNREADABLE
 from lamella.deid.plans import Plan
@@ -34,6 +42,7 @@ from lamella.deid.texts import TextFinder
 
 Element: TypeAlias = DataElement | RawDataElement
 _DEEPEST = 64
+_REFERENCED_SERIES = 0x00081115
 _BIRTH_DATE = 0x00100030
 _TEMPORAL = frozenset({"DA", "DT", "TM"})
 _UNCLEANABLE = frozenset({"PN", "OB", "UN", "UR"})
@@ -115,9 +124,13 @@ class Walk:
         self._replacer = Replacer(plan, subject, identifiers, finder)
         self._sop_class_uid = sop_class_uid
         self._types = read_types()
+        self._lists_references = False
 
     def clean(self, attributes: Dataset) -> Dataset:
         """Return a data set of what stays and what takes the place of the rest."""
+        # Common Instance Reference lists what the instance refers to, and so wants references
+        # to stay (PS3.3 §C.12.2)
+        self._lists_references = _REFERENCED_SERIES in attributes
         return self._clean_level(attributes, _Place())
 
     def _clean_level(self, attributes: Dataset, place: _Place) -> Dataset:
@@ -158,7 +171,10 @@ class Walk:
         wanted = self._plan.find_action(tag)
         if wanted is None:
             return self._catch(attributes, tag, vr, place)
-        action = resolve(wanted, self._find_type(tag, place))
+        kind = self._find_type(tag, place)
+        if wanted.endswith("U*") and kind == "3" and self._lists_references:
+            kind = "2"
+        action = resolve(wanted, kind)
         if tag == _BIRTH_DATE:
             action = Action.ZERO
         return self._apply(attributes, tag, vr, place, action)
@@ -232,17 +248,20 @@ class Walk:
         if place.dummied and vr != "CS":
             made = self._replacer.replace(attributes, tag, vr, empty=False)
             return self._note(place, tag, "D", made)
-        if vr == "OB" and tag in KEPT_BYTES:
+        if tag in STRUCTURAL or (vr == "OB" and tag in KEPT_BYTES):
             return element
         if vr in _TEMPORAL:
             return self._catch_date(attributes, tag, vr, place)
-        if vr in LONG_TEXTS and self._plan.profile.unlisted_text == "remove":
+        if vr in LONG_TEXTS and tag not in CODES and self._plan.profile.unlisted_text == "remove":
             return self._settle(attributes, tag, vr, place, None)
-        made = self._clean_value(attributes, tag, vr, self._choose_net(vr))
+        if vr in _CODE_STRINGS or self._is_code(attributes, tag):
+            made = self._replacer.clean_texts(attributes, tag, known_only=True)
+        else:
+            made = self._clean_value(attributes, tag, vr, Action.CLEAN)
         return self._settle(attributes, tag, vr, place, made)
 
-    def _choose_net(self, vr: str) -> Action:
-        return Action.KEEP if vr in _CODE_STRINGS else Action.CLEAN
+    def _is_code(self, attributes: Dataset, tag: int) -> bool:
+        return tag in CODES or (tag == CODE_MEANING and is_standard_code(attributes))
 
     def _catch_date(
         self, attributes: Dataset, tag: BaseTag, vr: str, place: _Place

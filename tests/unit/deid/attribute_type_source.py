@@ -18,7 +18,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 STANDARD = Path(highdicom.__file__).parent / "_standard"
 RULES = Path(__file__).parents[3] / "lamella" / "deid" / "data" / "ps315_2026d.json"
-SAFETY_NET = {"DA", "DT", "TM", "PN", "UN", "UR"}
+SAFETY_NET = frozenset(
+    ["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UN", "UR", "UT"]
+)
 
 
 def _read(name: str) -> Any:
