@@ -112,8 +112,8 @@ class Replacer:
         Args:
             attributes: What the element is in, for its character set.
             tag: The element.
-            known_only: Look for what the header told, not for the forms of identifiers: for what
-                is kept, and for words out of a vocabulary.
+            known_only: Clean only where something stands that the header told: for what is
+                kept, and for words out of a vocabulary.
         """
         element = attributes[tag]
         old = read_values(element)
@@ -123,8 +123,9 @@ class Replacer:
                 return _get(attributes, tag)
             if element.VR not in TEXTS:
                 return None
-        finder = None if known_only else self._finder
-        new = [clean_text(value, self._identifiers, finder, self._shift_days) for value in old]
+        new = [
+            clean_text(value, self._identifiers, self._finder, self._shift_days) for value in old
+        ]
         if new == old:
             return _get(attributes, tag)
         if self._wholly or not any(new):

@@ -45,7 +45,7 @@ _PATTERNS: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         (Kind.NUMBER, r"(?<![\w.])(?=[\w-]{0,8}\d)[A-Z]{0,6}[-_]?\d{6,20}[A-Z]{0,3}(?![\w.]\d)(?!\w)"),
         (Kind.NUMBER, r"(?<![\w.])[A-Z]{2,6}[-_]\d{4,}(?:[-_]\w{1,12}){0,3}(?!\w)"),
         (Kind.UID, r"(?<![\w.])[0-2](?:\.(?:0|[1-9]\d{0,38})){5,30}(?![\w.]\d)"),
-        (Kind.NAME, r"(?<!\w)[^\W\d_][\w'’. -]{0,40}\^[^\W\d_]?[\w'’. -]{0,40}(?:\^[\w'’. -]{0,40}){0,3}"),
+        (Kind.NAME, r"(?<!\w)[^\W\d_][\w'’.-]{0,40}(?: [^\W\d_][\w'’.-]{0,40})?\^(?:[^\W\d_][\w'’.-]{0,40})?(?:\^[\w'’.-]{0,40}){0,3}"),
         (Kind.NAME, rf"\b(?:dr|mr|mrs|ms|miss|prof|doctor|professor|frau|herr|mme|sr|sra)\b\.?,? {{1,2}}{_CAPITALS}"),
         (Kind.NAME, rf"\b{_CAPITALS},? (?-i:MD|M\.D\.|DO|RN|RT\(R\)|PhD|FRCR|DDS|MBBS)(?!\w)"),
         (Kind.NAME, rf"\b(?:{_ROLE})[:=] {{0,2}}{_CAPITALS}"),

@@ -19,6 +19,11 @@ from lamella.errors import InvalidRequest
 
 _SUSPICIOUS = re.compile(r"\d{6,}|@|\w\^\w|\d{3}-\d{2}-\d{4}")
 _GAPS = re.compile(r"[ \t]{2,}|[ \t]+(?=[,;.:\r\n])")
+_EMPTY_BRACKETS = re.compile(r"[ \t]*(?:\(\s*\)|\[\s*\])|\^+(?=\s|$)")
+_INITIALS_BEFORE = re.compile(
+    r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof)\b\.? ?(?:\b[A-Z]\b\.? ?)*|(?:\b[A-Z]\b\.? ?)+)$"
+)
+_INITIALS_AFTER = re.compile(r",? [A-Z]\.(?: ?[A-Z]\.)*|, [A-Z](?![\w])")
 _LETTER = re.compile(r"[^\W_]")
 
 
@@ -78,7 +83,7 @@ def clean_text(
         finder: None for the header's own identifiers alone.
         shift_days: By how much dates in it move; 0 lets them stay, None cuts them out.
     """
-    spans = [Span(start, end, Kind.KNOWN) for start, end in identifiers.locate(text)]
+    spans = [_widen(text, start, end) for start, end in identifiers.locate(text)]
     spans += finder.find(text) if finder is not None else []
     if not spans:
         return text
@@ -87,6 +92,13 @@ def clean_text(
         return ""
     unsure = _SUSPICIOUS.search(_without_dates(rest, finder)) or identifiers.finds(rest)
     return "" if unsure else rest
+
+
+def _widen(text: str, start: int, end: int) -> Span:
+    """Return a known word with the initials and the title beside it."""
+    before = _INITIALS_BEFORE.search(text, max(0, start - 24), start)
+    after = _INITIALS_AFTER.match(text, end)
+    return Span(before.start() if before else start, after.end() if after else end, Kind.KNOWN)
 
 
 def _cut(text: str, spans: Iterable[Span], identifiers: Identifiers, shift_days: int | None) -> str:
@@ -101,7 +113,13 @@ def _cut(text: str, spans: Iterable[Span], identifiers: Identifiers, shift_days:
             kept.append(move_date(text[start : span.end], shift_days, identifiers.dates))
         position = span.end
     kept.append(text[position:])
-    return _GAPS.sub(lambda gap: " " if len(gap[0]) > 1 else "", "".join(kept)).strip(" ,;:-")
+    rest = _EMPTY_BRACKETS.sub("", "".join(kept))
+    return _GAPS.sub(_close_gap, rest).strip(" ,;:-")
+
+
+def _close_gap(gap: re.Match[str]) -> str:
+    following = gap.string[gap.end() : gap.end() + 1]
+    return "" if following in ",;:.\r\n" else " "
 
 
 def _without_dates(text: str, finder: TextFinder | None) -> str:

@@ -56,6 +56,21 @@ def test_the_rest_of_a_sentence_stays() -> None:
     assert cleaned == "Nodule in the left lower lobe, seen by on; no effusion."
 
 
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("QUARLES^ZEBEDIAH seen for lung nodule", "seen for lung nodule"),
+        ("KOWALCZYK^JAN^^DR seen for lung nodule", "seen for lung nodule"),
+        ("E. Quarles (MRN 0815-4711), pneumothorax", "pneumothorax"),
+        ("Dr. E. A. Quarles reports", "reports"),
+        ("Please call (931) 555-0195 about the result", "Please call about the result"),
+        ("Contact zebediah.6182@example.org; contrast allergy", "Contact; contrast allergy"),
+    ],
+)
+def test_initials_and_titles_go_with_a_name_and_nothing_else(text: str, rest: str) -> None:
+    assert clean_text(text, KNOWN, FINDER) == rest
+
+
 def test_nothing_stays_of_what_is_doubtful() -> None:
     assert clean_text("Zebediah said: x^y", KNOWN, None) == ""
     assert clean_text("Zebediah 12345678", KNOWN, None) == ""
