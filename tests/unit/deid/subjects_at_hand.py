@@ -51,7 +51,7 @@ def make_value(vr: str) -> Any:
         return [item]
     if vr in ("OB", "OW", "UN", "OF", "OD", "OL", "OV"):
         return b"Zebedee^Quentin "
-    return _VALUES.get(vr, "Dr. Zebedee")
+    return _VALUES.get(vr, "Dr. Zebedee unit")
 
 
 def find_dictionary_vr(tag: int, name: str) -> str:
