@@ -23,6 +23,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -119,7 +120,11 @@ class Database(ABC):
 
 
 class SqliteDatabase(Database):
-    """A SQLite file that several processes may share."""
+    """A SQLite file that several processes may share.
+
+    Attributes:
+        path: Of the file.
+    """
 
     dialect = "sqlite"
     works_in_threads = True
@@ -127,6 +132,7 @@ class SqliteDatabase(Database):
     def __init__(self, url: str) -> None:
         self._url = url
         self._path = sa.engine.make_url(url).database or ""
+        self.path = Path(self._path)
         self._write_engine = _sqlite_engine(url, WRITER_CACHE_KIB)
         self._read_engine = _sqlite_engine(url, READER_CACHE_KIB)
         self._checkpointer = Checkpointer(self._path)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from lamella.cli.commands import (
+    backups,
     conflicts,
     conformance,
     datasets,
@@ -55,6 +56,7 @@ _GROUPS = (
     jobs,
     passcodes,
     upkeep,
+    backups,
     conformance,
 )
 

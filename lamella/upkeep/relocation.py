@@ -7,30 +7,20 @@ data folder then keeps a server from going on with the old file by mistake.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from lamella.archive import attribute_index, catalog, tables
-from lamella.archive.database import Database, metadata, open_database
+from lamella.archive.database import Database, open_database
 from lamella.archive.installation import ServerLock, note_move
 from lamella.archive.migration import find_head_revision, migrate_to_head, read_schema_revision
 from lamella.errors import InvalidRequest, OutOfResources
 from lamella.settings import Settings
-from lamella.vcs import network_tables
-from lamella.vcs import tables as vcs_tables
+from lamella.upkeep.row_copy import Progress, copy_rows, refuse_unknown_tables
 
-BATCH_ROWS = 500
 BUSY_TIMEOUT_S = 60
-TABLES = (tables, attribute_index, catalog, vcs_tables, network_tables)
-"""Modules that define tables: they must be known before any can be listed."""
-
-VERSION_TABLE = "alembic_version"  # written by the new database's own migration
-
-Progress = Callable[[str, int, int], None]
-"""Called with a table's name, rows of it that are copied, and rows that it has."""
 
 
 async def move_database(settings: Settings, url: str, progress: Progress) -> dict[str, int]:
@@ -102,48 +92,6 @@ def _open_old(path: Path) -> Iterator[sa.Connection]:
 
 async def _fill(old: sa.Connection, new: Database, progress: Progress) -> dict[str, int]:
     """Copy all tables in the order of their references."""
-    unknown = set(sa.inspect(old).get_table_names()) - set(metadata.tables) - {VERSION_TABLE}
-    if unknown:  # better no move than one that leaves rows behind
-        raise InvalidRequest(f"The database has a table of another kind: {min(unknown)}.")
+    refuse_unknown_tables(old)
     await migrate_to_head(new)
-
-    def copy(connection: sa.Connection) -> dict[str, int]:
-        filled = [t.name for t in metadata.sorted_tables if _has_rows(connection, t)]
-        if filled:
-            raise InvalidRequest(f"The new database is not empty: {filled[0]} has rows.")
-        return {
-            table.name: _copy_table(old, connection, table, progress)
-            for table in metadata.sorted_tables
-        }
-
-    return await new.write(copy)
-
-
-def _has_rows(connection: sa.Connection, table: sa.Table) -> bool:
-    found = connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1))
-    return found.first() is not None
-
-
-def _copy_table(old: sa.Connection, new: sa.Connection, table: sa.Table, progress: Progress) -> int:
-    n_rows = old.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-    n_copied = 0
-    rows = old.execution_options(yield_per=BATCH_ROWS).execute(sa.select(table))
-    for batch in rows.mappings().partitions():
-        new.execute(table.insert(), [dict(row) for row in batch])
-        n_copied += len(batch)
-        progress(table.name, n_copied, n_rows)
-    _restart_numbers(old, new, table)
-    return n_copied
-
-
-def _restart_numbers(old: sa.Connection, new: sa.Connection, table: sa.Table) -> None:
-    """Let a table's next row have a number that none ever had, deleted ones included."""
-    column = table.autoincrement_column
-    if column is None:
-        return
-    last = old.execute(
-        sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name}
-    ).scalar_one_or_none()
-    if last:
-        sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
-        new.execute(sa.select(sa.func.setval(sequence, last)))
+    return await new.write(lambda connection: copy_rows(old, connection, progress))
