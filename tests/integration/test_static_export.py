@@ -395,7 +395,7 @@ async def test_a_run_that_breaks_off_anywhere_is_completed_by_the_next(
     await export(installation, tmp_path / "anew", commits[-1])
     expected = read_tree(tmp_path / "anew")
     n_broken = 0
-    for most in range(0, 60, 3):
+    for most in range(0, 60, 5):
         folder = tmp_path / f"broken-{most}"
         await export(installation, folder, commits[2])
         for commit in (commits[3], commits[4], commits[-1]):  # each may break off, one by one
@@ -408,7 +408,7 @@ async def test_a_run_that_breaks_off_anywhere_is_completed_by_the_next(
                     assert manifest["complete"] is False
         await export(installation, folder, commits[-1])
         assert_same(read_tree(folder), expected)
-    assert n_broken > 10
+    assert n_broken >= 8
 
 
 def test_a_run_that_was_killed_is_completed_by_the_next(tmp_path: Path) -> None:
