@@ -32,6 +32,7 @@ from lamella.cli.commands import (
     serving,
     transfer,
     upkeep,
+    webhooks,
 )
 from lamella.cli.flags import Family, Parser, add_settings_flags, read_settings_flags
 from lamella.cli.usage import UsageError
@@ -54,6 +55,7 @@ _GROUPS = (
     rejections,
     deid,
     jobs,
+    webhooks,
     passcodes,
     upkeep,
     backups,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lamella.jobs import webhooks
 from lamella.upkeep import gc
 from lamella.vcs.work import JobKind
 
@@ -12,5 +13,5 @@ def list_kinds() -> Mapping[str, JobKind]:
     """Return all kinds by name."""
     from lamella.dimse_gateway import forwarding, reporting
 
-    kinds: tuple[JobKind, ...] = (forwarding.KIND, gc.KIND, reporting.KIND)
+    kinds: tuple[JobKind, ...] = (forwarding.KIND, gc.KIND, reporting.KIND, webhooks.KIND)
     return {kind.name: kind for kind in kinds}

@@ -1,8 +1,8 @@
 """Subscriptions: which work each commit of a dataset asks for.
 
 The work's row is written in the transaction that makes the commit. Its arguments are those of the
-subscription with `dataset`, `branch`, `commit` and `parent` (64 hex digits) besides; its key is
-the subscription and the commit.
+subscription with `dataset`, `branch`, `commit` and `parent` (64 hex digits) and the number of the
+`subscription` besides, without its secret; its key is the subscription and the commit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from lamella.archive.tables import dataset
 from lamella.errors import ResourceNotFound
 from lamella.vcs.refs import DatasetRow, find_dataset, lock_dataset
 from lamella.vcs.tables import subscription
+
+SECRET = "secret"
+"""The one argument that stays with the subscription: jobs are shown to many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ def announce_commit(
     for wanted in list_subscriptions(connection, owner.id):
         if wanted.branch in ("", branch):
             arguments = {
-                **wanted.arguments,
+                **{name: value for name, value in wanted.arguments.items() if name != SECRET},
+                "subscription": wanted.id,
                 "dataset": owner.name,
                 "branch": branch,
                 "commit": commit_id.hex(),

@@ -11,7 +11,7 @@ from lamella.archive.outbox import Job, list_jobs
 from lamella.errors import ResourceNotFound
 from lamella.vcs.datasets import create_dataset, delete_dataset
 from lamella.vcs.refs import find_dataset
-from lamella.vcs.subscriptions import list_subscriptions, subscribe, unsubscribe
+from lamella.vcs.subscriptions import SECRET, list_subscriptions, subscribe, unsubscribe
 from tests.integration.small_installation import Installation, make_file, open_installation
 
 
@@ -29,7 +29,7 @@ async def read_jobs(site: Installation) -> list[Job]:
 async def test_each_commit_asks_once(site: Installation) -> None:
     write = site.archive.database.write
     await site.store([make_file(1, 1, 1)])
-    made = await write(lambda c: subscribe(c, "default", "copy", {"to": "x"}))
+    made = await write(lambda c: subscribe(c, "default", "copy", {"to": "x", SECRET: "s"}))
     await write(lambda c: subscribe(c, "default", "copy", {"to": "y"}, branch="other"))
 
     committed = await site.store([make_file(1, 1, 2)])
@@ -39,6 +39,7 @@ async def test_each_commit_asks_once(site: Installation) -> None:
     assert (job.kind, job.key) == ("copy", f"{made.id}:main:{committed.commit_id.hex()}")
     assert job.arguments == {
         "to": "x",
+        "subscription": made.id,
         "dataset": "default",
         "branch": "main",
         "commit": committed.commit_id.hex(),
