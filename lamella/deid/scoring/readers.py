@@ -51,7 +51,8 @@ def _read(program: str, grey: Array) -> str:
     stream = io.BytesIO()
     framed.save(stream, "PNG")
     run = subprocess.run(
-        [program, "-", "-", "--psm", _SPARSE_TEXT],
+        # its threads wait for each other by spinning: one is faster for pictures this small
+        ["env", "OMP_THREAD_LIMIT=1", program, "-", "-", "--psm", _SPARSE_TEXT],
         input=stream.getvalue(),
         capture_output=True,
         timeout=_TIMEOUT_S,
