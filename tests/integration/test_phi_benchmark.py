@@ -90,7 +90,7 @@ def test_the_hunt_list_is_about_the_instances_of_the_key(folder: Path) -> None:
     assert all(len(texts) > 20 for texts in wanted.values())
 
 
-@pytest.mark.parametrize("profile", ["basic"])
+@pytest.mark.parametrize("profile", ["basic", "research"])
 def test_headers_of_the_benchmark_come_out_clean(tmp_path: Path, profile: str) -> None:
     generate(tmp_path / "in", 7, 11, profile)
     outcome = deidentify(tmp_path / "in" / "studies", tmp_path / "out", profile, reads_pixels=False)
