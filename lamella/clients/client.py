@@ -12,6 +12,7 @@ from dicomweb_client.web import DICOMwebClient
 from lamella.clients.failures import named_failures
 
 COMMIT_HEADER = "Lamella-Commit"
+NO_STUDY = "0"  # whoever asks for it learns the commit, and nobody has to look far
 
 
 class RequestingClient(DICOMwebClient):
@@ -50,7 +51,7 @@ class RequestingClient(DICOMwebClient):
         Raises:
             RequestFailed: The revision is not known.
         """
-        answer = self._http_get(f"{self.base_url}/studies", {"limit": 1})
+        answer = self._http_get(f"{self.base_url}/studies", {"StudyInstanceUID": NO_STUDY})
         commit_id: str | None = answer.headers.get(COMMIT_HEADER)
         return commit_id
 

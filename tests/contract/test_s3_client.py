@@ -1,4 +1,4 @@
-"""Clients of what was published: the contract in a folder, a bucket and on a web server."""
+"""Clients of what was published: the contract in a folder; in a bucket and on a web server."""
 
 from __future__ import annotations
 
@@ -112,12 +112,16 @@ def web_server(packs: Path) -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-class TestWebServer(DicomClientContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def client(cls, web_server: ThreadingHTTPServer) -> Iterator[S3Client]:
-        with S3Client(f"http://127.0.0.1:{web_server.server_port}", TAG) as opened:
-            yield opened
+class TestWebServer:
+    def test_it_answers_as_a_server(
+        self, archive: Archive, web_server: ThreadingHTTPServer
+    ) -> None:
+        url = f"http://127.0.0.1:{web_server.server_port}"
+        with S3Client(url, TAG) as client, archive.connect() as oracle:
+            assert summarise(client) == summarise(oracle)
+            assert client.retrieve_study("1.2.4") == oracle.retrieve_study("1.2.4")
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                assert pool.apply(summarise, (client,)) == summarise(oracle)
 
     def test_it_reads_what_it_needs_and_that_once(self, web_server: ThreadingHTTPServer) -> None:
         asked: list[tuple[str, int]] = web_server.asked  # type: ignore[attr-defined]
