@@ -40,9 +40,9 @@ PLACES = _find_tags(
 
 @lru_cache(maxsize=16)
 def find_retained(profile: Profile) -> frozenset[int]:
-    """Return those of them that a profile keeps."""
+    """Return those of them that a profile keeps or cleans: their whole values are no secret."""
     options = frozenset(profile.options)
     rules = read_table(profile.edition).attributes
     return frozenset(
-        tag for tag in IDS | PLACES if tag in rules and rules[tag].choose(options) == "K"
+        tag for tag in IDS | PLACES if tag in rules and rules[tag].choose(options) in ("K", "C")
     )

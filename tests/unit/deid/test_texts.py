@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from lamella.deid.headers import clean
 from lamella.deid.identifiers import Identifiers
 from lamella.deid.profiles import Profile
 from lamella.deid.text_dates import move_date
 from lamella.deid.text_rules import RulesFinder
 from lamella.deid.texts import clean_text, find_engine
 from lamella.errors import InvalidRequest
+from tests.unit.deid.subjects_at_hand import KEY, make_instance
 
 FINDER = RulesFinder()
 KNOWN = Identifiers(
@@ -101,3 +103,11 @@ def test_engines_that_are_not_there_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="no text finder 'oracle'"):
         find_engine(Profile(name="p", text_finder="oracle"))
     assert find_engine(Profile(name="p")).name == "rules 1"
+
+
+def test_a_descriptor_that_is_cleaned_is_no_identifier_of_itself() -> None:
+    instance = make_instance()
+    instance.RequestingService = "Thoracic oncology, Dr. Zebedee"
+    profile = Profile(name="p", options=("clean_descriptors",))
+    assert clean(instance, profile, KEY).attributes.RequestingService == "Thoracic oncology"
+    assert "RequestingService" not in clean(instance, Profile(name="p"), KEY).attributes
