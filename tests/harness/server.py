@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from time import monotonic
 from tests.harness.stack import choose_stack
 
 READY = re.compile(r"lamella ready http=(?P<http>\S+) dimse=(?P<dimse>\S+) aet=(?P<aet>\S+)")
+WORKER_READY = re.compile(r"lamella worker ready")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 60
 KEPT_PORTS = (22_100, 32_000)
@@ -82,12 +83,29 @@ def launch_server(data_dir: Path, *, prefix: Sequence[str] = (), **settings: str
         prefix: A command to run it under, such as strace.
         settings: `LAMELLA_*` by lower-case name, over free ports on 127.0.0.1.
     """
-    chosen = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0", "data_dir": str(data_dir)}
-    chosen |= choose_stack(data_dir) | settings
+    chosen = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0"} | choose_stack(data_dir) | settings
+    process, errors = _start([*prefix, sys.executable, "-m", "lamella", "serve"], data_dir, chosen)
+    match = _wait_until_ready(process, errors, READY)
+    return RunningServer(process, match["http"], match["dimse"], match["aet"], data_dir, errors)
+
+
+def launch_worker(data_dir: Path, **settings: str) -> RunningServer:
+    """Start a `lamella worker`, which has no doors; the caller stops it."""
+    chosen = choose_stack(data_dir) | settings
+    process, errors = _start([sys.executable, "-m", "lamella", "worker"], data_dir, chosen)
+    _wait_until_ready(process, errors, WORKER_READY)
+    return RunningServer(process, "", "off", "", data_dir, errors)
+
+
+def _start(
+    command: Sequence[str], data_dir: Path, settings: Mapping[str, str]
+) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start a process; return it, and the lines that it will have logged."""
     environ = {name: v for name, v in os.environ.items() if not name.startswith("LAMELLA_")}
+    chosen = {"data_dir": str(data_dir), **settings}
     environ |= {f"LAMELLA_{name.upper()}": value for name, value in chosen.items()}
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-m", "lamella", "serve"],
+        command,
         env=environ,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -96,8 +114,7 @@ def launch_server(data_dir: Path, *, prefix: Sequence[str] = (), **settings: str
     )
     errors: list[str] = []
     threading.Thread(target=_collect, args=(process.stderr, errors), daemon=True).start()
-    match = _wait_until_ready(process, errors)
-    return RunningServer(process, match["http"], match["dimse"], match["aet"], data_dir, errors)
+    return process, errors
 
 
 @contextmanager
@@ -178,15 +195,21 @@ def _collect(stream: object, lines: list[str]) -> None:
         return  # closed at the end of the test
 
 
-def _wait_until_ready(process: subprocess.Popen[str], errors: list[str]) -> re.Match[str]:
+def _wait_until_ready(
+    process: subprocess.Popen[str], errors: list[str], ready: re.Pattern[str]
+) -> re.Match[str]:
     assert process.stdout is not None
     deadline = monotonic() + START_TIMEOUT_S
     while monotonic() < deadline:
         line = process.stdout.readline()
         if not line:
             break
-        match = READY.search(line)
+        match = ready.search(line)
         if match:
             return match
     process.kill()
+    process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
     raise AssertionError("the server did not start: " + "\n".join(errors[-20:]))

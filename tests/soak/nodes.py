@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -13,7 +13,7 @@ RETRY_S = 0.5
 
 
 class Node:
-    """One `lamella serve` under a watchman: whatever ends it, it is started again.
+    """One `lamella serve` or `worker` under a watchman: whatever ends it, it is started again.
 
     It keeps its ports and its data folder, as a service does.
 
@@ -21,13 +21,21 @@ class Node:
         name: Of the node.
         folder: Its own.
         settings: `LAMELLA_*` by lower-case name.
+        launch: Starts it.
     """
 
-    def __init__(self, name: str, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        settings: Mapping[str, str],
+        launch: Callable[..., RunningServer] = launch_server,
+    ) -> None:
         self.name = name
         self.http = f"http://127.0.0.1:{find_free_port()}"
         self.log: list[str] = []
         self._folder = folder
+        self._launch = launch
         self._settings = {**settings, "http": self.http.removeprefix("http://")}
         if settings.get("dimse") != "off":
             self._settings["dimse"] = f"127.0.0.1:{find_free_port()}"
@@ -90,8 +98,8 @@ class Node:
                 continue
             self._let_go()
             try:
-                self._server = launch_server(self._folder, **self._settings)
-            except AssertionError as error:  # what it stands on is away, or another holds its port
+                self._server = self._launch(self._folder, **self._settings)
+            except AssertionError as error:  # what it stands on is away
                 self.log.append(str(error))
                 self._stop.wait(RETRY_S)
 

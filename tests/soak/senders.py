@@ -5,6 +5,7 @@ Whatever they are answered must be right, or a refusal that says to come again, 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import threading
@@ -20,6 +21,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from lamella.archive.database import open_database
+from lamella.archive.outbox import enqueue
+from lamella.errors import OutOfResources
 from tests.crash.ledger import Door, Fate, Ledger, Sample, digest_file
 from tests.crash.load import JOIN_TIMEOUT_S, STORES_AN_ASSOCIATION, Source
 from tests.harness.web import Reply, send, store
@@ -28,6 +32,7 @@ from tests.soak.nodes import Node
 
 OCTETS = {"Accept": "application/octet-stream"}
 REMEMBERED = 500
+JOB_KIND = "gc"
 
 
 class Refused(Exception):
@@ -47,11 +52,13 @@ class Site:
     """What a client works with.
 
     Attributes:
+        database_url: Where work is written down.
         nodes: Whose HTTP door it may use.
         gateway: Whose DIMSE door it uses.
         stored: What STOW acknowledged, the newest.
     """
 
+    database_url: str
     nodes: Sequence[Node]
     gateway: Node
     ledger: Ledger
@@ -243,6 +250,21 @@ def tag_a_commit(site: Site) -> None:
     assert tagged["id"] == commit_id
 
 
+def ask_for_work(site: Site) -> None:
+    """Write work down that a worker has to do."""
+
+    async def ask() -> None:
+        database = open_database(site.database_url)
+        try:
+            await database.write(lambda c: enqueue(c, JOB_KIND, {}))
+        except OutOfResources as error:
+            raise Refused from error
+        finally:
+            await database.close()
+
+    asyncio.run(ask())
+
+
 MIXTURE: tuple[tuple[Work, int, float], ...] = (
     (store_by_stow, 2, 0.4),
     (store_by_dimse, 2, 0.8),
@@ -251,5 +273,6 @@ MIXTURE: tuple[tuple[Work, int, float], ...] = (
     (read_file, 1, 0.2),
     (read_frame, 1, 0.2),
     (tag_a_commit, 1, 2.0),
+    (ask_for_work, 1, 5.0),
 )
 """Work, how many do it, and the pause between."""

@@ -1,7 +1,7 @@
 """Nodes are killed and services go away under load: nothing acknowledged is lost, nothing wrong.
 
-Two API nodes and a gateway on one PostgreSQL and one S3 server. `make soak` runs it for
-`LAMELLA_SOAK_S` seconds (ten minutes), in which nodes are killed (SIGKILL) and each service is
+Two API nodes, two workers and a gateway on one PostgreSQL, S3 and Redis server. `make soak` runs it
+for `LAMELLA_SOAK_S` seconds (ten minutes), in which nodes are killed (SIGKILL) and each service is
 away for 20 s, again and again; `make test` runs each outage once, for less long.
 """
 
@@ -25,12 +25,13 @@ import pytest
 from tests.crash.ledger import Fate, Ledger, digest_file
 from tests.crash.load import Source
 from tests.harness.postgresql import PostgreSQLServer, run_postgresql_server
+from tests.harness.redis_server import RedisServer, run_redis
 from tests.harness.s3_server import CREDENTIALS, S3Server
-from tests.harness.server import run_command
+from tests.harness.server import launch_worker, run_command
 from tests.harness.web import fetch_file, send
 from tests.soak.journal import Journal
 from tests.soak.nodes import Node
-from tests.soak.senders import MIXTURE, Sender, Site, StoredBatch
+from tests.soak.senders import JOB_KIND, MIXTURE, Sender, Site, StoredBatch
 
 LONG_S = 600.0
 LEASES_S = 180.0
@@ -81,35 +82,41 @@ def quiet_requestor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "is_long",
     [
-        pytest.param(False, id="short"),
+        pytest.param(False, id="short", marks=pytest.mark.timeout(900)),
         pytest.param(True, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
     ],
 )
 def test_many_nodes(tmp_path: Path, s3_server: S3Server, is_long: bool) -> None:
     pace = read_long_pace() if is_long else SHORT
     ledger, journal, stored = Ledger(), Journal(), list[StoredBatch]()
-    with run_postgresql_server() as postgresql:
+    with run_postgresql_server() as postgresql, run_redis() as redis:
         shared = {
             "database_url": postgresql.url,
             "storage_url": f"s3://{s3_server.make_bucket()}/nodes",
             "s3_endpoint_url": s3_server.url,
+            "redis_url": redis.url_of(),
             "log_level": "warning",
         }
         with run_nodes(tmp_path, shared) as nodes:
             sites = [
-                Site(nodes[:2], nodes[2], ledger, journal, stored, Random(name), source)
+                Site(
+                    *(postgresql.url, nodes[:2], nodes[2], ledger, journal, stored),
+                    Random(name),
+                    source,
+                )
                 for name, source in make_sources()
             ]
             senders = make_senders(sites)
             for sender in senders:
                 sender.start()
-            trouble = Trouble(journal, nodes, make_outages(postgresql, s3_server))
+            trouble = Trouble(journal, nodes, make_outages(postgresql, s3_server, redis))
             try:
                 trouble.make(pace)
             finally:
                 for sender in senders:
                     sender.finish()
             wait_for_sessions(nodes[0], ledger)
+            wait_for_jobs(nodes[0])
             check_stored(nodes[:2], ledger)
             check_history(nodes[0])
         tell(journal, ledger, trouble)
@@ -163,7 +170,9 @@ class Trouble:
                 node.wait_until_up(START_S)
 
 
-def make_outages(postgresql: PostgreSQLServer, s3_server: S3Server) -> dict[str, Outage]:
+def make_outages(
+    postgresql: PostgreSQLServer, s3_server: S3Server, redis: RedisServer
+) -> dict[str, Outage]:
     """Return what can be away, by name."""
 
     @contextmanager
@@ -174,16 +183,26 @@ def make_outages(postgresql: PostgreSQLServer, s3_server: S3Server) -> dict[str,
         finally:
             postgresql.start()
 
-    return {"PostgreSQL": without_postgresql, "S3": s3_server.stopped}
+    @contextmanager
+    def without_redis() -> Iterator[None]:
+        redis.kill()
+        try:
+            yield
+        finally:
+            redis.start()
+
+    return {"PostgreSQL": without_postgresql, "S3": s3_server.stopped, "Redis": without_redis}
 
 
 @contextmanager
 def run_nodes(folder: Path, shared: dict[str, str]) -> Iterator[list[Node]]:
-    """Run two API nodes and a gateway, which start at once on an empty database."""
+    """Run two API nodes, a gateway and two workers, which start at once on an empty database."""
     nodes = [
         Node("api-1", folder / "api-1", {**shared, "dimse": "off"}),
         Node("api-2", folder / "api-2", {**shared, "dimse": "off"}),
         Node("gateway", folder / "gateway", shared),
+        Node("worker-1", folder / "worker-1", shared, launch_worker),
+        Node("worker-2", folder / "worker-2", shared, launch_worker),
     ]
     with ExitStack() as stack:
         for node in nodes:
@@ -218,6 +237,20 @@ def wait_for_sessions(node: Node, ledger: Ledger) -> None:
     while any(fetch_file(node.http, uid).status == 404 for uid in must[-200:]):
         assert monotonic() < end, "what was acknowledged is in no commit"
         threading.Event().wait(1)
+
+
+def wait_for_jobs(node: Node) -> None:
+    """Wait until all work that was asked for is done."""
+    end = monotonic() + LEASES_S
+    while True:
+        jobs = json.loads(send(f"{node.http}/api/v1/jobs?kind={JOB_KIND}&limit=1000").body)
+        states = {job["state"] for job in jobs}
+        assert jobs
+        assert states <= {"waiting", "running", "done"}, jobs
+        if states == {"done"}:
+            return
+        assert monotonic() < end, f"work is not done: {states}"
+        sleep(1)
 
 
 def check_stored(nodes: Sequence[Node], ledger: Ledger) -> None:
