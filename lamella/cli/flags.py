@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NoReturn
 
 from lamella.errors import InvalidRequest
@@ -57,6 +57,20 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)
+        self._default = ""
+        self._names: Container[str] = ()
+
+    def assume(self, default: str, names: Container[str]) -> None:
+        """Take a command of its own as named where the first word is none of its names."""
+        self._default, self._names = default, names
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, with the command that is meant where none is named."""
+        if self._default and args and args[0] not in ("-h", "--help"):
+            begins_with_flag = args[0].startswith("-")
+            if not any(word in self._names for word in (args if begins_with_flag else args[:1])):
+                args = [self._default, *args]
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with status 2."""
@@ -99,12 +113,27 @@ class Family:
         parser.set_defaults(run=run)
         return parser
 
-    def add_family(self, name: str, summary: str, what: str) -> Family:
-        """Add a command that has commands of its own, such as `branch create`."""
+    def add_family(self, name: str, summary: str, what: str, default: str = "") -> Family:
+        """Add a command that has commands of its own, such as `branch create`.
+
+        Args:
+            name: How it is called.
+            summary: One line for the list of commands.
+            what: What stands for its own commands in the usage line.
+            default: The command of its own that is meant where none is named.
+        """
         text = f"{summary[0].upper()}{summary[1:]}."
         parser = self._branch.add_parser(name, help=summary, description=text)
         add_settings_flags(parser, serves=False)
-        return Family(parser, what)
+        family = Family(parser, what)
+        if default:
+            parser.assume(default, family.names)
+        return family
+
+    @property
+    def names(self) -> Container[str]:
+        """The commands that there are, those that come later included."""
+        return self._branch.choices or ()
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, *, serves: bool) -> None:

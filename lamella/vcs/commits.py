@@ -350,7 +350,7 @@ def commit_abandoned(
         return None
     owner = DatasetRow(row.dataset_id, row.name, row.default_branch, row.duplicates, 0, 0)
     work = Session(
-        owner, row.branch, row.kind, row.author, row.message, row.expected_head, session_id
+        owner, row.branch, row.kind, row.author, row.message, row.expected_head, id=session_id
     )
     try:
         return commit_staged(connection, repository, work)
@@ -424,6 +424,7 @@ def _write_commit(
         time_us=next_log_time(connection, owner.id, work.branch),
         message=message,
         kind=work.kind,
+        provenance=work.provenance,
     )
     stored = save_commit(connection, owner.id, made, head.generation + 1, visible_id)
     move_branch(connection, owner.id, work.branch, head.id, stored.id, work.kind, made.time_us)

@@ -34,6 +34,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.tables import (
     commit,
     conflict,
+    deid_made,
     mask,
     node,
     place,
@@ -131,6 +132,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         node,
         subscription,
         pushed,
+        deid_made,
     ):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (row_entry, instance_entry, attribute_index):

@@ -8,7 +8,7 @@ owner, or after a crash by whoever finds the session's lease run out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -74,6 +74,7 @@ class Session:
         author: Who sends, as far as the door knows.
         message: The commit's message; empty lets the commit describe itself.
         expected_head: The head that the sender asked for (If-Match), or None.
+        provenance: What the commit tells machines; not kept with what is staged.
     """
 
     dataset: DatasetRow
@@ -82,6 +83,7 @@ class Session:
     author: str
     message: str = ""
     expected_head: bytes | None = None
+    provenance: Mapping[str, object] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 

@@ -215,3 +215,18 @@ subscription = sa.Table(
     sa.Column("created_us", sa.BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
+
+deid_made = sa.Table(
+    "deid_made",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False),
+    sa.Column("recipe", Digest, nullable=False),
+    sa.Column("source", Digest, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("decision", sa.Text, nullable=False),
+    sa.Column("made", Digest, nullable=True),
+    sa.Column("told", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("dataset_id", "recipe", "source", name="uq_deid_made_source"),
+    sqlite_autoincrement=True,
+)

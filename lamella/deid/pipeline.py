@@ -1,0 +1,143 @@
+"""One instance through the whole pipeline: bytes in, bytes out, and what became of it.
+
+    read → identifiers → pixels → header → written → opened again and searched
+
+Nothing here knows of storage, so that it runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from lamella.deid.codes import Code
+from lamella.deid.headers import clean
+from lamella.deid.identifiers import collect
+from lamella.deid.keys import ProjectKey
+from lamella.deid.lenient import UNREADABLE, lenient
+from lamella.deid.pixels.cleaning import CleanedPixels, clean_pixels
+from lamella.deid.pixels.cleaning import find_engine as find_pixel_engine
+from lamella.deid.pixels.faces import may_show_face
+from lamella.deid.profiles import Profile
+from lamella.deid.results import Reason, Verdict
+from lamella.deid.texts import find_engine as find_text_engine
+from lamella.deid.verification import verify
+from lamella.deid.writing import write
+
+PIPELINE = 1
+"""Number of what the pipeline does; another one makes all instances anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the pipeline made of one instance.
+
+    Attributes:
+        data: A Part 10 file; empty where there is none.
+        verdict: Whether it may go on.
+        reasons: Codes of why it may not, each once.
+        changes: How often what was done to which attribute: (path, action) to a number.
+        boxes: Rectangles that were blacked, in all frames.
+        codes: What (0012,0064) says was applied, as code values.
+        uids: Old UID to new. Secret.
+        patients: Old patient id to new. Secret.
+    """
+
+    data: bytes
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    changes: Mapping[tuple[str, str], int]
+    boxes: int = 0
+    codes: tuple[str, ...] = ()
+    uids: Mapping[str, str] | None = None
+    patients: Mapping[str, str] | None = None
+
+
+class Pipeline:
+    """A profile and a key with the engines that they need, loaded once in a process."""
+
+    def __init__(self, profile: Profile, key: ProjectKey) -> None:
+        """Load the engines.
+
+        Raises:
+            InvalidRequest: One that the profile needs is not installed.
+        """
+        self._profile = profile
+        self._key = key
+        self._texts = find_text_engine(profile)
+        self._pixels = find_pixel_engine(profile)
+
+    @property
+    def recipe(self) -> bytes:
+        """SHA-256 of all that the result depends on besides the instance."""
+        engines = (self._texts.name, self._pixels.name if self._pixels else "")
+        told = "|".join((str(PIPELINE), self._profile.digest, self._key.id, *engines))
+        return hashlib.sha256(told.encode()).digest()
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """Names and versions of the engines, by what they read."""
+        names = {"text": self._texts.name}
+        return names | ({"pixels": self._pixels.name} if self._pixels else {})
+
+    def run(self, data: bytes, n_slices: int) -> Made:
+        """De-identify one instance; what cannot be done ends in quarantine, never in an error.
+
+        Args:
+            data: Its Part 10 file.
+            n_slices: How many instances its series has.
+        """
+        try:
+            return self._run(data, n_slices)
+        except (*UNREADABLE, InvalidDicomError, ArithmeticError, MemoryError, RuntimeError):
+            return Made(b"", Verdict.QUARANTINE, ("unreadable",), {})
+
+    def _run(self, data: bytes, n_slices: int) -> Made:
+        with lenient():
+            attributes = pydicom.dcmread(io.BytesIO(data))
+        identifiers = collect(attributes, self._profile)
+        pixels = clean_pixels(attributes, self._profile, identifiers, self._pixels)
+        reasons = [*pixels.reasons]
+        slices = max(n_slices, _count_frames(attributes))
+        if self._profile.pixels.faces == "review" and may_show_face(attributes, slices):
+            reasons.append(Reason(Verdict.REVIEW, "face"))
+        codes: tuple[Code, ...] = pixels.codes
+        cleaned = clean(
+            pixels.attributes,
+            self._profile,
+            self._key,
+            finder=self._texts,
+            identifiers=identifiers,
+            applied=codes,
+            reasons=tuple(reasons),
+        )
+        written = write(cleaned)
+        found = (*cleaned.reasons, *verify(written, cleaned))
+        verdict = Verdict.worst(*(reason.verdict for reason in found))
+        return Made(
+            data=b"" if verdict is Verdict.QUARANTINE else written,
+            verdict=verdict,
+            reasons=tuple(dict.fromkeys(reason.code for reason in found)),
+            changes=Counter((change.path, change.action) for change in cleaned.changes),
+            boxes=_count_boxes(pixels),
+            codes=tuple(code.value for code in cleaned.codes),
+            uids=dict(cleaned.uids),
+            patients=dict(cleaned.patients),
+        )
+
+
+def _count_frames(attributes: pydicom.Dataset) -> int:
+    try:
+        return int(attributes.get("NumberOfFrames") or 1)
+    except (TypeError, ValueError):
+        return 1
+
+
+def _count_boxes(pixels: CleanedPixels) -> int:
+    return sum(len(boxes) for boxes in pixels.boxes)
