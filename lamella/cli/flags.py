@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Container
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from lamella.errors import InvalidRequest
 from lamella.settings import Settings, parse_duration
@@ -133,7 +133,7 @@ class Family:
     @property
     def names(self) -> Container[str]:
         """The commands that there are, those that come later included."""
-        return self._branch.choices or ()
+        return cast("Container[str]", self._branch.choices)  # a dict, still empty
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, *, serves: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from lamella.deid.headers import clean
 from lamella.deid.identifiers import collect
 from lamella.deid.keys import ProjectKey
 from lamella.deid.lenient import UNREADABLE, lenient
-from lamella.deid.pixels.cleaning import CleanedPixels, clean_pixels
+from lamella.deid.pixels.cleaning import CleanedPixels, clean_pixels, describe_engine
 from lamella.deid.pixels.cleaning import find_engine as find_pixel_engine
 from lamella.deid.pixels.faces import may_show_face
 from lamella.deid.profiles import Profile
@@ -32,6 +33,27 @@ from lamella.deid.writing import write
 
 PIPELINE = 1
 """Number of what the pipeline does; another one makes all instances anew."""
+
+
+def describe_engines(profile: Profile) -> dict[str, str]:
+    """Return names and versions of the engines of a profile, by what they read.
+
+    Raises:
+        InvalidRequest: One is not installed.
+    """
+    pixels = describe_engine(profile)
+    return {"text": find_text_engine(profile).name} | ({"pixels": pixels} if pixels else {})
+
+
+def compute_recipe(profile: Profile, key: ProjectKey) -> bytes:
+    """Return the SHA-256 of all that a result depends on besides its instance.
+
+    Raises:
+        InvalidRequest: An engine of the profile is not installed.
+    """
+    engines = sorted(describe_engines(profile).items())
+    told = json.dumps([PIPELINE, profile.digest, key.id, engines])
+    return hashlib.sha256(told.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +94,6 @@ class Pipeline:
         self._key = key
         self._texts = find_text_engine(profile)
         self._pixels = find_pixel_engine(profile)
-
-    @property
-    def recipe(self) -> bytes:
-        """SHA-256 of all that the result depends on besides the instance."""
-        engines = (self._texts.name, self._pixels.name if self._pixels else "")
-        told = "|".join((str(PIPELINE), self._profile.digest, self._key.id, *engines))
-        return hashlib.sha256(told.encode()).digest()
-
-    @property
-    def engines(self) -> dict[str, str]:
-        """Names and versions of the engines, by what they read."""
-        names = {"text": self._texts.name}
-        return names | ({"pixels": self._pixels.name} if self._pixels else {})
 
     def run(self, data: bytes, n_slices: int) -> Made:
         """De-identify one instance; what cannot be done ends in quarantine, never in an error.

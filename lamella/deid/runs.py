@@ -34,7 +34,7 @@ from lamella.deid.made import (
     load_made_keys,
     save_made,
 )
-from lamella.deid.pipeline import Made, Pipeline
+from lamella.deid.pipeline import Made, compute_recipe, describe_engines
 from lamella.deid.profiles import Profile
 from lamella.deid.results import Verdict
 from lamella.errors import InstanceRefused, IntegrityError, InvalidRequest
@@ -174,11 +174,9 @@ class Run:
         self._maps = maps
         self._workers = workers
         self._on_progress = on_progress
-        pipeline = Pipeline(profile, key)  # refuses at once what cannot be done
-        self._recipe = pipeline.recipe
-        self.report = RunReport(
-            source.commit_id, profile.name, profile.digest, key.id, pipeline.engines
-        )
+        self._recipe = compute_recipe(profile, key)  # refuses at once what cannot be done
+        engines = describe_engines(profile)
+        self.report = RunReport(source.commit_id, profile.name, profile.digest, key.id, engines)
 
     async def run(self) -> RunReport:
         """De-identify what is new, and commit.
@@ -187,8 +185,8 @@ class Run:
             OutOfResources: There is no room; what was made stays, the branch does not move.
             RevisionNotFound: The branch was deleted meanwhile.
         """
-        total = await self._count()
         slices = await self._count_slices()
+        total = sum(slices.values())
         done = 0
         crew: Crew | None = None
         try:
@@ -209,11 +207,6 @@ class Run:
                 await asyncio.to_thread(crew.dismiss)
         await self._commit()
         return self.report
-
-    async def _count(self) -> int:
-        read = self._repository.archive.database.read
-        summary = await read(lambda c: self._source.tree(c, self._repository).summary())
-        return summary.n_instances
 
     async def _count_slices(self) -> dict[str, int]:
         """Return how many instances each series has."""

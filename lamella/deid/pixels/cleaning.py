@@ -18,8 +18,9 @@ from pydicom import FileDataset
 
 from lamella.deid.codes import CLEAN_PIXELS, Code
 from lamella.deid.identifiers import Identifiers
+from lamella.deid.pixels import engines
 from lamella.deid.pixels.boxes import Box, drop_covered
-from lamella.deid.pixels.device_rules import find_banner, open_rules
+from lamella.deid.pixels.device_rules import find_banner, open_rules, require_rules
 from lamella.deid.pixels.engines import BurnedInTextFinder, open_engine
 from lamella.deid.pixels.frames import Array, Frames, put
 from lamella.deid.pixels.pictures import cut_tiles, make_pictures
@@ -74,6 +75,19 @@ def find_engine(profile: Profile) -> BurnedInTextFinder | None:
     if profile.pixels.boxes:
         open_rules()
     return open_engine(profile.pixels.finder)
+
+
+def describe_engine(profile: Profile) -> str:
+    """Return the name of what `find_engine` loads, without loading it; empty for none.
+
+    Raises:
+        InvalidRequest: What the profile needs is not installed.
+    """
+    if profile.pixels.text is TextPolicy.NONE:
+        return ""
+    if profile.pixels.boxes:
+        require_rules()
+    return engines.describe_engine(profile.pixels.finder)
 
 
 def clean_pixels(

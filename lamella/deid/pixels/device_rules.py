@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from pydicom import Dataset, FileDataset
@@ -42,6 +43,12 @@ _ASKED = (
 """What the rules look at: the rest of a header would only cost time."""
 
 
+_MISSING = (
+    "The profile blacks what devices are known to burn in, for which PyPI deid is needed: install "
+    "lamella[deid], or set pixels.boxes to false in the profile."
+)
+
+
 class DeviceRules:
     """deid's pixel rules, loaded. Make it once in a process: the import takes seconds."""
 
@@ -54,10 +61,7 @@ class DeviceRules:
             from deid.logger import bot
             from deid.logger.message import QUIET
         except ImportError as error:
-            raise InvalidRequest(
-                "The profile blacks what devices are known to burn in, for which PyPI deid is "
-                "needed: install lamella[deid], or set pixels.boxes to false in the profile."
-            ) from error
+            raise InvalidRequest(_MISSING) from error
         bot.level = QUIET  # it would tell on stderr of values that it does not like
         self._judge = has_burned_pixels
         self._recipe: Any = DeidRecipe("dicom")
@@ -93,6 +97,16 @@ def open_rules() -> DeviceRules:
         InvalidRequest: PyPI deid is not installed.
     """
     return DeviceRules()
+
+
+def require_rules() -> None:
+    """See that the rules can be loaded, without the time that loading takes.
+
+    Raises:
+        InvalidRequest: PyPI deid is not installed.
+    """
+    if find_spec("deid") is None:
+        raise InvalidRequest(_MISSING)
 
 
 def find_banner(attributes: Dataset) -> tuple[Box, ...]:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,8 +60,6 @@ class RapidFinder:
 
     def __init__(self) -> None:
         try:
-            from importlib.metadata import version
-
             from rapidocr_onnxruntime import RapidOCR
         except ImportError as error:
             raise _explain_missing("rapidocr", "lamella[deid]") from error
@@ -82,8 +81,6 @@ class EasyFinder:
 
     def __init__(self) -> None:
         try:
-            from importlib.metadata import version
-
             import easyocr
         except ImportError as error:
             raise _explain_missing("easyocr", "easyocr") from error
@@ -149,6 +146,9 @@ ENGINES: dict[str, Callable[[], BurnedInTextFinder]] = {
 """What a profile's `pixels.finder` may name."""
 
 
+_PACKAGES = {"rapidocr": "rapidocr-onnxruntime", "easyocr": "easyocr"}
+
+
 def open_engine(name: str) -> BurnedInTextFinder:
     """Return an engine, loaded. Make it once in a process.
 
@@ -161,6 +161,21 @@ def open_engine(name: str) -> BurnedInTextFinder:
             f"There is no burned-in text finder {name!r}; there are: {', '.join(ENGINES)}."
         )
     return make()
+
+
+def describe_engine(name: str) -> str:
+    """Return what an engine will be called, without loading it.
+
+    Raises:
+        InvalidRequest: There is no such engine, or it is not installed.
+    """
+    package = _PACKAGES.get(name)
+    if package is None:
+        return open_engine(name).name
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError as error:
+        raise _explain_missing(name, "lamella[deid]" if name == "rapidocr" else name) from error
 
 
 def _explain_missing(name: str, package: str) -> InvalidRequest:

@@ -50,7 +50,7 @@ def add_commands(family: Family) -> None:
 
 def run_deid(arguments: argparse.Namespace, settings: Settings) -> int:
     """De-identify; the last line on stdout is the sum."""
-    from lamella.deid.profiles import read_profile
+    from lamella.deid.recipes import read_profile
 
     profile = read_profile(arguments.profile)
 

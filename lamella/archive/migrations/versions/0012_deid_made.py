@@ -1,13 +1,13 @@
 """What de-identification has made, by what it was made of.
 
-Revision: 0011
+Revision: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
