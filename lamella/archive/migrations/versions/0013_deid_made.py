@@ -1,13 +1,13 @@
 """What de-identification has made, by what it was made of.
 
-Revision: 0012
+Revision: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
