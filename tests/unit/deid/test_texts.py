@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from lamella.deid.headers import clean
@@ -103,6 +105,17 @@ def test_engines_that_are_not_there_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="no text finder 'oracle'"):
         find_engine(Profile(name="p", text_finder="oracle"))
     assert find_engine(Profile(name="p")).name == "rules 1"
+
+
+def test_presidio_reads_names_without_a_form_or_says_what_is_missing() -> None:
+    profile = Profile(name="p", text_finder="presidio")
+    if find_spec("presidio_analyzer") is None:
+        with pytest.raises(InvalidRequest, match=r"lamella\[deid-presidio\]"):
+            find_engine(profile)
+    else:
+        engine = find_engine(profile)
+        assert "Gonzales" not in clean_text("Maria Gonzales reported pain", KNOWN, engine)
+        assert clean_text("Gleason 7, SOMATOM", KNOWN, engine) == "Gleason 7, SOMATOM"
 
 
 def test_a_descriptor_that_is_cleaned_is_no_identifier_of_itself() -> None:
