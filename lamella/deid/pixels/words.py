@@ -22,8 +22,11 @@ _NUMBER_WITH_UNIT = re.compile(r"\d{1,4}(?:mm|cm|kv|kvp|ma|mas|ms|s|hz|mhz|db|fp
 _TECHNIQUE = """
 mm cm kv kvp ma mas ms hz mhz khz db fps hu deg mm2 cm2 ml sec min st th im se te tr fov wl ww
 thk mi tib tis bpm nex eff lat ap pa lao rao cran caud erect supine prone decub rt lt rl ll
-lateral supine rcc lcc rmlo lmlo cc mlo zoom fr frame
+lateral axial flair dwi adc stir tse fse gre t1 t2 t1w t2w definition flash force edge
+rcc lcc rmlo lmlo cc mlo zoom fr frame
 """
+_WINDOW = re.compile(r"(?:w[wl]?|c|l)[: ]*-?\d{1,5}[ ,/]*(?:w[wl]?|c|l)[: ]*-?\d{1,5}")
+_SHORTEST_CUT = 5  # letters of a known word whose end is cut off at the image's edge
 _UNITS = frozenset(_TECHNIQUE.split())
 
 
@@ -47,6 +50,8 @@ def must_go(line: Line, policy: PixelPolicy, modality: str, identifiers: Identif
 
 
 def _tells_nothing(text: str) -> bool:
+    if _WINDOW.fullmatch(text.strip().lower()):
+        return True
     words = [fold(word) for word in _TOKEN.findall(text)]
     if sum(word.isdigit() for word in words) > 2 or re.search(r"\d{5}|\d[-/.]\d{1,2}[-/.]\d", text):
         return False
@@ -60,6 +65,7 @@ def _is_known(word: str) -> bool:
         or word in ALLOWED
         or is_common(word)
         or _NUMBER_WITH_UNIT.fullmatch(word) is not None
+        or (len(word) >= _SHORTEST_CUT and any(one.startswith(word) for one in _UNITS | ALLOWED))
     )
 
 
