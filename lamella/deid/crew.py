@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
 
 from lamella.deid.keys import ProjectKey
 from lamella.deid.pipeline import Made, Pipeline
@@ -22,7 +23,16 @@ _pipeline: Pipeline | None = None  # of a worker process
 
 def _load(profile: Profile, key: ProjectKey) -> None:
     global _pipeline
+    Thread(target=_end_with_parent, daemon=True).start()
     _pipeline = Pipeline(profile, key)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a pool's workers would wait for ever for more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(data: bytes, n_slices: int) -> Made:

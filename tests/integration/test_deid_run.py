@@ -113,6 +113,7 @@ def test_a_second_run_makes_only_what_is_new(data_dir: Path, tmp_path: Path) -> 
     assert trees[back["commit"]] == trees[first["commit"]]
 
 
+@pytest.mark.embedded
 def test_pixels_that_stay_are_not_kept_twice(data_dir: Path) -> None:
     def count_bytes() -> int:
         return sum(path.stat().st_size for path in (data_dir / "packs").rglob("*.pack"))
