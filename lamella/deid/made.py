@@ -30,14 +30,12 @@ class Told(msgspec.Struct, array_like=True, frozen=True):
         changes: (path, action, how often).
         boxes: Rectangles that were blacked.
         codes: Values of (0012,0064).
-        modality: Of the source.
     """
 
     reasons: tuple[str, ...] = ()
     changes: tuple[tuple[str, str, int], ...] = ()
     boxes: int = 0
     codes: tuple[str, ...] = ()
-    modality: str = ""
 
 
 @dataclass(frozen=True, slots=True)

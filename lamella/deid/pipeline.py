@@ -45,14 +45,15 @@ def describe_engines(profile: Profile) -> dict[str, str]:
     return {"text": find_text_engine(profile).name} | ({"pixels": pixels} if pixels else {})
 
 
-def compute_recipe(profile: Profile, key: ProjectKey) -> bytes:
+def compute_recipe(profile: Profile, key: ProjectKey, engines: Mapping[str, str]) -> bytes:
     """Return the SHA-256 of all that a result depends on besides its instance.
 
-    Raises:
-        InvalidRequest: An engine of the profile is not installed.
+    Args:
+        profile: How it is made.
+        key: What makes pseudonyms.
+        engines: From `describe_engines`.
     """
-    engines = sorted(describe_engines(profile).items())
-    told = json.dumps([PIPELINE, profile.digest, key.id, engines])
+    told = json.dumps([PIPELINE, profile.digest, key.id, sorted(engines.items())])
     return hashlib.sha256(told.encode()).digest()
 
 

@@ -174,8 +174,8 @@ class Run:
         self._maps = maps
         self._workers = workers
         self._on_progress = on_progress
-        self._recipe = compute_recipe(profile, key)  # refuses at once what cannot be done
-        engines = describe_engines(profile)
+        engines = describe_engines(profile)  # refuses at once what cannot be done
+        self._recipe = compute_recipe(profile, key, engines)
         self.report = RunReport(source.commit_id, profile.name, profile.digest, key.id, engines)
 
     async def run(self) -> RunReport:

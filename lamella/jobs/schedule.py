@@ -49,6 +49,8 @@ class Schedule:
                 await self._database.write(self._ask)
             except LamellaError as error:
                 logger.error("a scheduled job waits: %s", error.detail, extra={"kind": self._kind})
+            except Exception:  # the next look may succeed, so this must not end here
+                logger.exception("a scheduled job waits", extra={"kind": self._kind})
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _ask(self, connection: sa.Connection) -> None:

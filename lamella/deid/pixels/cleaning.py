@@ -36,9 +36,6 @@ _LEAST_MARGIN = 2  # pixels; edges of letters are soft
 _MARGIN = 0.15  # of a line's height
 _SAME = 0.7  # of a box: the same line, read again
 
-_WITHOUT_TEXT = frozenset({"SEG", "RTDOSE", "SM", "REG"})
-"""Modalities whose samples are labels, doses or tissue under a microscope."""
-
 
 @dataclass(frozen=True, slots=True)
 class CleanedPixels:
@@ -229,7 +226,8 @@ def _is_even(samples: Array, box: Box) -> bool:
 def _may_have_text(attributes: FileDataset) -> bool:
     if "PixelData" not in attributes or not attributes.PixelData:
         return False
-    return attributes.get("Modality") not in _WITHOUT_TEXT or attributes.get("BitsAllocated") != 1
+    is_mask = attributes.get("Modality") == "SEG" and attributes.get("BitsAllocated") == 1
+    return not is_mask
 
 
 def _tell(code: str) -> Reason:
