@@ -1,4 +1,4 @@
-"""A client of what was published: no server, no database, only storage."""
+"""A client of what was published or exported: no server, no database, only storage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_DATASET = "default"
 
 
 class S3Client(RequestingClient):
-    """A client of what `lamella publish` wrote beside the packs, wherever they are.
+    """A client of what `lamella publish` wrote beside the packs, or `lamella export --static`.
 
     It reads the index and what it needs of the packs, by ranges; nothing can be stored or
     deleted (405). What was published stays as it is; so this client is of one commit.
@@ -31,10 +31,12 @@ class S3Client(RequestingClient):
     whole index; what it finds is read.
 
     Args:
-        url: The storage: `s3://bucket/prefix`, `https://host/path`, `file:///folder`, or a
-            folder's path. (Of an installation with packs in its data folder: `DATA/packs`.)
-        revision: What was published, as it was typed: `main`, `v1`, `other@v1`; or the name
-            that was chosen for it. Without a dataset it is of `default`.
+        url: The storage, or the export: `s3://bucket/prefix`, `https://host/path`,
+            `file:///folder`, or a folder's path. (Of an installation with packs in its data
+            folder: `DATA/packs`.)
+        revision: What was published or exported, as it was typed: `main`, `v1`, `other@v1`; or
+            the name that was chosen for it; of an export, also the id of its commit. Without a
+            dataset it is of `default`.
         s3_endpoint_url: Of an S3 store that is not AWS's own. Credentials come as AWS's tools
             have them.
         cache_folder: Where to keep what was read; None: in a temporary folder that is removed

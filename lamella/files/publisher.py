@@ -8,40 +8,23 @@ too many, which goes with the next publication under that name.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-import msgspec
 import sqlalchemy as sa
 
-from lamella.archive.blobs import find_locations
+from lamella.archive.blobs import Location, find_locations
 from lamella.archive.database import read_clock_us
-from lamella.archive.levels import Level
-from lamella.archive.published.format import (
-    STUDIES_PER_CHUNK,
-    About,
-    PublishedInstance,
-    PublishedSeries,
-    PublishedStudy,
-    SeriesSection,
-    name_object,
-)
+from lamella.archive.published.format import About, PublishedSeries, SeriesSection, name_object
 from lamella.archive.published.writer import IndexWriter
-from lamella.archive.query import Query
-from lamella.archive.results import shape_result
-from lamella.archive.search import Row
 from lamella.archive.threads import run_in_thread
-from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError, OutOfResources, ResourceNotFound
-from lamella.vcs.finder import count_related, find_rows
+from lamella.files.index_press import IndexPress, PublishedSegments, describe_instances
 from lamella.vcs.publications import forget, is_noted, pin_packs
 from lamella.vcs.refs import DatasetRow
 from lamella.vcs.repository import Repository
 from lamella.vcs.selection import Selected, select
-from lamella.vcs.stored import load_documents
-from lamella.vcs.tree import Tree
 from lamella.vcs.view import View
 
 
@@ -101,18 +84,20 @@ async def publish(
     """
     place = name_object(view.dataset.name, name)
     archive, owner = repository.archive, view.dataset
+    sections = _Sections(repository, view, on_instances)
+    press = IndexPress(repository, view, sections)
     with tempfile.TemporaryDirectory(prefix="lamella-publish-") as folder:
         draft = Path(folder) / "draft.idx"
         try:
             with draft.open("wb") as file:
-                press = _Press(repository, view, file, on_instances)
-                about, size_bytes = await press.run()
+                time_us = await archive.database.read(read_clock_us)
+                about, size_bytes = await press.run(file, time_us)
         except OSError as error:
             raise OutOfResources(f"The index cannot be written: {error.strerror}.") from error
         commit_id = view.revision.commit_id
 
         def pin(connection: sa.Connection) -> int:
-            return pin_packs(connection, owner, name, commit_id, size_bytes, press.packs)
+            return pin_packs(connection, owner, name, commit_id, size_bytes, sections.packs)
 
         def settle(connection: sa.Connection) -> None:
             kept = note if is_noted(connection, note) else pin(connection)
@@ -121,7 +106,7 @@ async def publish(
         note = await archive.database.write(pin)
         await archive.packs.put_beside(place, draft)
         await archive.database.write(settle)
-    return Publication(place, about, size_bytes, len(press.packs))
+    return Publication(place, about, size_bytes, len(sections.packs))
 
 
 async def withdraw(repository: Repository, owner: DatasetRow, name: str) -> None:
@@ -137,110 +122,58 @@ async def withdraw(repository: Repository, owner: DatasetRow, name: str) -> None
         raise ResourceNotFound(f"Nothing of {owner.name!r} is published as {name!r}.")
 
 
-class _Press:
-    """Writes one index.
+class _Sections:
+    """Writes the sections of series into the index itself.
 
     Attributes:
-        packs: Names of the packs that it names.
+        packs: Names of the packs that they name.
     """
 
     def __init__(
-        self,
-        repository: Repository,
-        view: View,
-        file: IO[bytes],
-        on_instances: Callable[[int], None],
+        self, repository: Repository, view: View, on_instances: Callable[[int], None]
     ) -> None:
         self.packs: set[str] = set()
         self._repository = repository
-        self._read = repository.archive.database.read
         self._view = view
-        self._writer = IndexWriter(file)
         self._on_instances = on_instances
 
-    async def run(self) -> tuple[About, int]:
-        """Write all of it; return what it is about, and its length in bytes."""
-        study_uids = await self._read(lambda c: sorted(uid for uid, _ in self._tree(c).studies()))
-        for batch in split_batches(study_uids, STUDIES_PER_CHUNK):
-            studies = [await self._write_study(uid) for uid in batch]
-            await run_in_thread(self._writer.add_studies, studies)
-        about = await self._read(self._describe)
-        return about, await run_in_thread(self._writer.finish, about)
-
-    def _tree(self, connection: sa.Connection) -> Tree:
-        return self._view.tree(connection, self._repository)
-
-    def _describe(self, connection: sa.Connection) -> About:
-        summary = self._tree(connection).summary()
-        return About(
-            self._view.dataset.name,
-            self._view.revision.text,
-            self._view.commit_id,
-            self._view.root,
-            read_clock_us(connection),
-            self._tree(connection).count_studies(),
-            summary.n_series,
-            summary.n_instances,
-        )
-
-    async def _write_study(self, study_uid: str) -> PublishedStudy:
-        rows = await self._read(lambda c: self._find_rows(c, Level.SERIES, study_uid))
-        series = [await self._write_series(row, attributes) for row, attributes in rows]
-        ((_, attributes),) = await self._read(lambda c: self._find_rows(c, Level.STUDY, study_uid))
-        return PublishedStudy(study_uid, attributes, tuple(series))
-
-    def _find_rows(
-        self, connection: sa.Connection, level: Level, study_uid: str
-    ) -> list[tuple[Row, bytes]]:
-        """Return the rows of a study, or of its series, with their attributes and counts."""
-        levels = frozenset({Level.STUDY, level})
-        query = Query(level, study_uid, include_all=True, default_levels=levels)
-        tree, found = self._tree(connection), []
-        for row in find_rows(connection, self._repository, self._view, query).rows:
-            counts = count_related(self._repository, tree, row.study_uid, row.series_uid or "")
-            shaped = shape_result(row.attributes, query, counts)
-            found.append((row, msgspec.json.encode(shaped)))
-        if not found:
-            raise IntegrityError(f"Study {study_uid} has no rows in the catalog.")
-        return found
-
-    async def _write_series(self, row: Row, attributes: bytes) -> PublishedSeries:
-        series_uid = row.series_uid or ""
-        section = await self._read(lambda c: self._read_series(c, row.study_uid, series_uid))
-        place = await run_in_thread(self._writer.add_series, section)
+    async def write(
+        self, writer: IndexWriter, study_uid: str, series_uid: str, attributes: bytes
+    ) -> PublishedSeries:
+        """Write the section of a series."""
+        read = self._repository.archive.database.read
+        section = await read(lambda c: self._read_section(c, study_uid, series_uid))
+        place = await run_in_thread(writer.add_series, section)
         self.packs.update(section.packs)
         self._on_instances(len(section.instances))
         return PublishedSeries(series_uid, attributes, len(section.instances), *place)
 
-    def _read_series(
+    def _read_section(
         self, connection: sa.Connection, study_uid: str, series_uid: str
     ) -> SeriesSection:
         found = select(connection, self._repository, self._view, study_uid, series_uid)
+        places = find_locations(
+            connection, [digest for one in found for digest, _ in one.entry.segments]
+        )
         packs: dict[str, int] = {}
-        instances = tuple(self._read_instances(connection, found, packs))
+
+        def find_segments(one: Selected) -> PublishedSegments:
+            return tuple(
+                _find_segment(places.get(digest), digest, length_bytes, packs)
+                for digest, length_bytes in one.entry.segments
+            )
+
+        instances = tuple(
+            describe_instances(connection, self._view.dataset.id, found, find_segments)
+        )
         return SeriesSection(tuple(packs), instances)
 
-    def _read_instances(
-        self, connection: sa.Connection, found: Sequence[Selected], packs: dict[str, int]
-    ) -> Iterator[PublishedInstance]:
-        digests = [digest for one in found for digest, _ in one.entry.segments]
-        places = find_locations(connection, digests)
-        keys = [one.key for one in found]
-        documents = load_documents(connection, self._view.dataset.id, keys)
-        for one in found:
-            segments = []
-            for digest, length_bytes in one.entry.segments:
-                place = places.get(digest)
-                if place is None or place.length_bytes != length_bytes:
-                    raise IntegrityError(f"Stored bytes {digest.hex()[:16]} have no location.")
-                number = packs.setdefault(place.pack_name, len(packs))
-                segments.append((digest, number, place.offset_bytes, length_bytes))
-            yield PublishedInstance(
-                one.sop_uid,
-                one.entry.sop_class_uid,
-                one.entry.transfer_syntax_uid,
-                one.entry.size_bytes,
-                tuple(segments),
-                documents[one.key].frames,
-                documents[one.key].dicom_json,
-            )
+
+def _find_segment(
+    place: Location | None, digest: bytes, length_bytes: int, packs: dict[str, int]
+) -> tuple[bytes, int, int, int]:
+    """Return where a segment is; its pack is numbered if it has no number yet."""
+    if place is None or place.length_bytes != length_bytes:
+        raise IntegrityError(f"Stored bytes {digest.hex()[:16]} have no location.")
+    number = packs.setdefault(place.pack_name, len(packs))
+    return digest, number, place.offset_bytes, length_bytes

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -17,6 +13,7 @@ import requests
 from lamella.clients import S3Client
 from tests.contract.client_data import CT, MULTI_FRAME, TAG, Archive
 from tests.contract.dicom_client import DicomClientContract, summarise
+from tests.harness.range_site import RangeSite, serve_folder
 from tests.harness.s3_server import CREDENTIALS, S3Server, make_client
 from tests.harness.server import run_cli
 
@@ -73,59 +70,23 @@ class TestFolder(DicomClientContract):
         assert len(list(tmp_path.iterdir())) == 1
 
 
-class _RangeHandler(SimpleHTTPRequestHandler):
-    """A static file server with ranges, which Python's own has not."""
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        content, wanted = path.read_bytes(), self.headers.get("Range")
-        start, stop = 0, len(content)
-        if wanted:
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            start, stop = int(first), min(int(last) + 1, stop) if last else stop
-        self.server.asked.append((self.path, stop - start))  # type: ignore[attr-defined]
-        self.send_response(206 if wanted else 200)
-        if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
-        self.send_header("Content-Length", str(stop - start))
-        self.send_header("Last-Modified", self.date_time_string(int(path.stat().st_mtime)))
-        self.end_headers()
-        self.wfile.write(content[start:stop])
-
-
 @pytest.fixture(scope="module")
-def web_server(packs: Path) -> Iterator[ThreadingHTTPServer]:
-    handler = partial(_RangeHandler, directory=str(packs))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.asked = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def site(packs: Path) -> Iterator[RangeSite]:
+    with serve_folder(packs) as serving:
+        yield serving
 
 
 class TestWebServer:
-    def test_it_answers_as_a_server(
-        self, archive: Archive, web_server: ThreadingHTTPServer
-    ) -> None:
-        url = f"http://127.0.0.1:{web_server.server_port}"
-        with S3Client(url, TAG) as client, archive.connect() as oracle:
+    def test_it_answers_as_a_server(self, archive: Archive, site: RangeSite) -> None:
+        with S3Client(site.url, TAG) as client, archive.connect() as oracle:
             assert summarise(client) == summarise(oracle)
             assert client.retrieve_study("1.2.4") == oracle.retrieve_study("1.2.4")
             with multiprocessing.get_context("fork").Pool(1) as pool:
                 assert pool.apply(summarise, (client,)) == summarise(oracle)
 
-    def test_it_reads_what_it_needs_and_that_once(self, web_server: ThreadingHTTPServer) -> None:
-        asked: list[tuple[str, int]] = web_server.asked  # type: ignore[attr-defined]
-        with S3Client(f"http://127.0.0.1:{web_server.server_port}", TAG) as client:
+    def test_it_reads_what_it_needs_and_that_once(self, site: RangeSite) -> None:
+        asked = site.asked
+        with S3Client(site.url, TAG) as client:
             asked.clear()
             client.retrieve_series_metadata(*CT[:2])
             assert len(asked) == 4  # length and end of the index, a chunk of studies, a section

@@ -54,7 +54,8 @@ class PublishedSeries(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         attributes: DICOM JSON: all attributes of series and study level, with their counts.
         offset_bytes: Of the section in the index.
-        length_bytes: Of the section.
+        length_bytes: Of the section; 0 if it is in a file of its own.
+        content: What names the content of a section in a file of its own; else empty.
     """
 
     series_uid: str
@@ -62,6 +63,7 @@ class PublishedSeries(msgspec.Struct, array_like=True, frozen=True):
     n_instances: int
     offset_bytes: int
     length_bytes: int
+    content: bytes = b""
 
 
 class PublishedStudy(msgspec.Struct, array_like=True, frozen=True):
@@ -103,10 +105,12 @@ class SeriesSection(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         packs: Names.
         instances: By Instance Number, then UID; those without a number last.
+        content: What names all of it, in a file of its own; else empty.
     """
 
     packs: tuple[str, ...]
     instances: tuple[PublishedInstance, ...]
+    content: bytes = b""
 
 
 class ChunkPlace(msgspec.Struct, array_like=True, frozen=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ from lamella.clients.releases.objects import Objects, StoreUrl
 from lamella.errors import IntegrityError, ReadOnlyRevision, ResourceNotFound
 
 CACHE_BYTES = 1 << 30
+Layout = Callable[[str], str]
+"""Returns the key of the object that a pack is."""
 
 
 class ReleasedPacks(PackStore):
@@ -24,11 +27,14 @@ class ReleasedPacks(PackStore):
     Args:
         place: Where the objects are.
         objects: Reads them.
+        layouts: How packs may be laid out there, in the order in which they are tried.
         cache_folder: Where pieces are kept.
     """
 
-    def __init__(self, place: StoreUrl, objects: Objects, cache_folder: Path) -> None:
-        self._ranges = _Ranges(objects, _list_folders(place))
+    def __init__(
+        self, place: StoreUrl, objects: Objects, layouts: Sequence[Layout], cache_folder: Path
+    ) -> None:
+        self._ranges = _Ranges(objects, tuple(layouts))
         self._reader: CachedReader | None = None
         if place.folder is None:
             self._reader = CachedReader(self._ranges, ChunkCache(cache_folder, CACHE_BYTES))
@@ -38,7 +44,7 @@ class ReleasedPacks(PackStore):
 
     def read_now(self, name: str, offset_bytes: int, length_bytes: int) -> bytes:
         if self._reader is not None:
-            return self._reader.read(name, offset_bytes, length_bytes)
+            return self._reader.read(self._ranges.shorten(name), offset_bytes, length_bytes)
         found = self._ranges.read(name, offset_bytes, offset_bytes + length_bytes).view
         if len(found) != length_bytes:
             raise IntegrityError(f"Pack {name} is shorter than its locations say.")
@@ -76,17 +82,26 @@ class ReleasedPacks(PackStore):
 
 
 class _Ranges:
-    """Reads ranges of packs, which lie in one of some folders.
+    """Reads ranges of packs, which are laid out in one of some ways.
 
     Args:
         objects: Reads them.
-        folders: What their keys may begin with; the one where a pack was found stays.
+        layouts: The ways; the one by which a pack was found stays.
     """
 
-    def __init__(self, objects: Objects, folders: tuple[str, ...]) -> None:
+    def __init__(self, objects: Objects, layouts: tuple[Layout, ...]) -> None:
         self._objects = objects
-        self._folders = folders
+        self._layouts = layouts
         self._sizes: dict[str, int] = {}
+        self._long_names: dict[str, str] = {}
+
+    def shorten(self, name: str) -> str:
+        """Return what a pack shall be called here that is cached: no path, whatever its name."""
+        if "/" not in name:
+            return name
+        short = sha256(name.encode()).hexdigest()
+        self._long_names[short] = name
+        return short
 
     def read(self, name: str, start: int, stop: int) -> Piece:
         """Return the bytes of a pack from `start` up to `stop`, or up to its end.
@@ -95,34 +110,25 @@ class _Ranges:
             IntegrityError: The pack is missing, or ends before `start`.
             OutOfResources: The store does not answer.
         """
+        name = self._long_names.get(name, name)
         size_bytes = self._sizes.get(name)
         if size_bytes is None:
             size_bytes = self._sizes[name] = self._measure(name)
         if start > size_bytes:
             raise IntegrityError(f"Pack {name} is shorter than its locations say.")
         length_bytes = min(stop, size_bytes) - start
-        data = self._objects.read_at(self._name_key(self._folders[0], name), start, length_bytes)
+        data = self._objects.read_at(self._layouts[0](name), start, length_bytes)
         return Piece(memoryview(data), size_bytes)
 
     def _measure(self, name: str) -> int:
-        for folder in self._folders:
+        for layout in self._layouts:
             try:
-                size_bytes = self._objects.measure(self._name_key(folder, name))
+                size_bytes = self._objects.measure(layout(name))
             except ResourceNotFound:
                 continue
-            self._folders = (folder,)
+            self._layouts = (layout,)
             return size_bytes
         raise IntegrityError(f"Pack {name} is missing.")
-
-    def _name_key(self, folder: str, name: str) -> str:
-        return f"{folder}{name[:2]}/{name[2:]}.pack"
-
-
-def _list_folders(place: StoreUrl) -> tuple[str, ...]:
-    """Return where packs may lie: a web server may give out a folder of packs, or a bucket."""
-    if place.folder is not None:
-        return ("",)
-    return ("packs/",) if place.url.startswith("s3:") else ("packs/", "")
 
 
 def _refuse() -> NoReturn:

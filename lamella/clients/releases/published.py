@@ -9,7 +9,7 @@ from lamella.archive.packs.store import PackStore
 from lamella.archive.published.format import PublishedStudy, SeriesSection, name_object
 from lamella.archive.published.reader import PublishedIndex
 from lamella.clients.releases.objects import OneObject, StoreUrl, open_objects
-from lamella.clients.releases.packs import ReleasedPacks
+from lamella.clients.releases.packs import Layout, ReleasedPacks
 from lamella.clients.releases.release import ReleaseName
 
 
@@ -34,7 +34,7 @@ class PublishedRelease:
         source = OneObject(objects, key)
         self._index = PublishedIndex.open(source, objects.measure(key))
         self.name = ReleaseName(dataset, self._index.about.commit_id)
-        self.packs: PackStore = ReleasedPacks(place, objects, cache_folder)
+        self.packs: PackStore = ReleasedPacks(place, objects, _list_layouts(place), cache_folder)
 
     def list_studies(self) -> Iterator[PublishedStudy]:
         """Yield all studies; costs a range for every 64."""
@@ -50,3 +50,20 @@ class PublishedRelease:
             if series.series_uid == series_uid:
                 return self._index.read_series(series)
         return None
+
+
+def _list_layouts(place: StoreUrl) -> tuple[Layout, ...]:
+    """Return where packs may lie: a web server may give out a folder of packs, or a bucket."""
+    if place.folder is not None:
+        return (_name_pack,)
+    if place.url.startswith("s3:"):
+        return (_name_pack_of_bucket,)
+    return (_name_pack_of_bucket, _name_pack)
+
+
+def _name_pack(name: str) -> str:
+    return f"{name[:2]}/{name[2:]}.pack"
+
+
+def _name_pack_of_bucket(name: str) -> str:
+    return f"packs/{_name_pack(name)}"

@@ -27,9 +27,10 @@ from lamella.clients.releases.mirror import BRANCH, Mirror
 from lamella.clients.releases.objects import StoreUrl
 from lamella.clients.releases.published import PublishedRelease
 from lamella.clients.releases.release import Release
+from lamella.clients.releases.static import StaticRelease
 from lamella.dicomweb.answers import Answer
 from lamella.dicomweb.problems import describe_problem
-from lamella.errors import AlreadyExists, InvalidRequest
+from lamella.errors import AlreadyExists, InvalidRequest, ResourceNotFound
 from lamella.qido.parameters import parse_search
 from lamella.settings import Settings
 from lamella.vcs.datasets import create_dataset
@@ -63,7 +64,7 @@ class ReleaseSite:
             IntegrityError: What is there cannot be read.
             OutOfResources: The store does not answer, or there is no room for a mirror.
         """
-        release = PublishedRelease(self.place, self.dataset, self.name, self.folder / "packs")
+        release = self._find_release()
         folder = self.folder / release.name.commit_id
         prepare_folder(folder)
         (folder / "spool").mkdir(exist_ok=True)
@@ -77,6 +78,17 @@ class ReleaseSite:
         mirror = Mirror(release, house.services.repository, owner)
         house.doors = ReleaseDoors(house.doors, mirror, release)
         return house
+
+    def _find_release(self) -> Release:
+        """Return what is there: a published index, or else a static export."""
+        arguments = (self.place, self.dataset, self.name, self.folder / "packs")
+        try:
+            return PublishedRelease(*arguments)
+        except ResourceNotFound as not_published:
+            try:
+                return StaticRelease(*arguments)
+            except ResourceNotFound as error:
+                raise ResourceNotFound(f"{not_published.detail} {error.detail}") from error
 
 
 class ReleaseDoors:

@@ -18,12 +18,14 @@ from lamella.archive.instances import DERIVED_FORMAT
 from lamella.archive.upsert import split_batches
 from lamella.errors import IntegrityError
 from lamella.files.exporter import DestinationInUse, is_file_name
+from lamella.files.static.catalog import CatalogWriter
 from lamella.files.static.destination import Destination
 from lamella.files.static.documents import Librarian
 from lamella.files.static.doors import Doors
 from lamella.files.static.instances import InstanceWriter
 from lamella.files.static.layout import (
     BOUNDARY,
+    CATALOG,
     FORMAT,
     JSON_TYPE,
     LEDGER,
@@ -37,6 +39,9 @@ from lamella.vcs.tree import Subtree
 from lamella.vcs.view import View
 
 INSTANCES_AT_ONCE = 4
+FOLDER_FORM = "2."
+"""Of what is written of studies and series besides their instances; of an older form it is written
+anew, and instances are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,9 @@ class StaticReport:
 Progress = Callable[[int], None]
 """Called with how many more instances are done."""
 
+Manifest = dict[str, Any]
+"""What tells readers what an export is."""
+
 Children = Mapping[str, tuple[str, int]]
 """UID → what names a child's content, and how many instances are in it."""
 
@@ -129,29 +137,34 @@ async def export_static(
         DestinationInUse: The destination holds something else.
         OutOfResources: It is full, or does not answer.
     """
-    await _check_destination(destination, view)
+    before = await _check_destination(destination, view)
     run = _Run(
         repository, view, destination, InstanceWriter(repository, destination, doors, has_pictures)
     )
     run.on_instances = on_instances
-    await run.write_manifest(is_complete=False)
+    await run.write_manifest(await run.describe(is_complete=False))
     if await run.write_studies():
-        await run.write_manifest(is_complete=True)
+        complete = await run.describe(is_complete=True)
+        if before != complete:
+            await run.write_index()
+        await run.write_manifest(complete)
     return run.report
 
 
-async def _check_destination(destination: Destination, view: View) -> None:
+async def _check_destination(destination: Destination, view: View) -> Manifest:
+    """Return the manifest that is there; {} where nothing is."""
     found = await destination.read(MANIFEST)
     if found is None:
         if not await destination.is_empty():
             raise DestinationInUse("The destination holds something else than a static export.")
-        return
+        return {}
     try:
-        manifest = msgspec.json.decode(found, type=dict[str, Any])
+        manifest = msgspec.json.decode(found, type=Manifest)
     except msgspec.MsgspecError as error:
         raise DestinationInUse("The destination's lamella.json cannot be read.") from error
     if manifest.get("format") != FORMAT or manifest.get("dataset") != view.dataset.name:
         raise DestinationInUse("The destination holds an export of another dataset or format.")
+    return manifest
 
 
 class _Run:
@@ -177,12 +190,13 @@ class _Run:
         self._destination = destination
         self._instances = instances
         self._librarian = Librarian(repository, view, destination)
+        self._catalog = CatalogWriter(repository, view, destination)
         self._form = f"{DERIVED_FORMAT}.{int(instances.has_pictures)}."
 
-    async def write_manifest(self, *, is_complete: bool) -> None:
-        """Write what tells readers what this is."""
+    async def describe(self, *, is_complete: bool) -> Manifest:
+        """Return what tells readers what this is."""
         summary = await self._read(lambda c: self._view.tree(c, self._repository).summary())
-        manifest = {
+        return {
             "format": FORMAT,
             "dataset": self._view.dataset.name,
             "revision": self._view.revision.text,
@@ -191,8 +205,16 @@ class _Run:
             "boundary": BOUNDARY,
             "series": summary.n_series,
             "instances": summary.n_instances,
+            "index": CATALOG,
         }
+
+    async def write_manifest(self, manifest: Manifest) -> None:
+        """Write it."""
         await self._instances.write_bytes(MANIFEST, msgspec.json.encode(manifest), JSON_TYPE)
+
+    async def write_index(self) -> None:
+        """Write what `S3Client` finds studies and series by."""
+        await self._catalog.write_index()
 
     async def write_studies(self) -> bool:
         """Write all studies; return whether all of it is there now."""
@@ -225,6 +247,7 @@ class _Run:
 
         async def finish() -> None:
             await self._write_lists(path, list(selected.values()))
+            await self._catalog.write_section(path, content, list(selected.values()))
 
         children = {uid: (one.key.hex(), 1) for uid, one in selected.items()}
         return await self._follow(path, content, children, _Work("instances", write, finish))
@@ -260,11 +283,12 @@ class _Run:
         """
         name = f"{path}/{LEDGER}" if path else LEDGER
         ledger = Ledger.decode(await self._destination.read(name))
-        content = self._form + content
+        content = FOLDER_FORM + self._form + content
         if ledger.content == content:
             self._keep(count for _, count in children.values())
             return True
-        wanted = {uid: self._form + root for uid, (root, _) in children.items()}
+        form = self._form if work.kind == "instances" else FOLDER_FORM + self._form
+        wanted = {uid: form + root for uid, (root, _) in children.items()}
         plan = ledger.plan(wanted)
         self._keep(children[uid][1] for uid in plan.same)
         await self._instances.write_bytes(name, plan.begin().encode(), JSON_TYPE)

@@ -24,6 +24,7 @@ from lamella.files.static.layout import (
     INSTANCE_TYPE,
     METADATA,
     THUMBNAIL,
+    describe_instance,
 )
 from lamella.vcs.repository import Repository
 from lamella.vcs.stored import Document
@@ -97,8 +98,7 @@ class InstanceWriter:
         except BaseException:
             body.close()
             raise
-        media_type = f"application/dicom; transfer-syntax={entry.transfer_syntax_uid}"
-        return Reply(200, media_type, body)
+        return Reply(200, describe_instance(entry.transfer_syntax_uid), body)
 
     async def _write_frames(self, path: str, n_frames: int) -> None:
         for number in range(1, n_frames + 1):
