@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
-from lamella.archive.write_queue import WriteQueue
+from lamella.archive.write_queue import BUSY_TIMEOUT_S, WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
 
 _OUT_OF_REACH = frozenset({"08", "57"})
@@ -44,7 +44,6 @@ metadata = sa.MetaData()
 UNSTORABLE = "\ufffd"
 """Stands in text for U+0000, which PostgreSQL cannot hold (and which no value may have)."""
 
-BUSY_TIMEOUT_MS = 120_000
 READERS = 4
 KEPT_CONNECTIONS = 8
 """To PostgreSQL, a process: these stay open, and as many more open while many are asked for."""
@@ -387,7 +386,7 @@ def _sqlite_engine(url: str, cache_kib: int, temp_store: str = "MEMORY") -> sa.E
         url,
         connect_args={
             "check_same_thread": False,
-            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "timeout": BUSY_TIMEOUT_S,
             "cached_statements": 512,
         },
         hide_parameters=True,  # errors are logged; what was bound may be a patient

@@ -8,6 +8,7 @@ fails takes nothing else with it, and none is answered before the one commit is 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ import sqlalchemy as sa
 from lamella.archive.batch_queue import BatchQueue, Job
 from lamella.errors import OutOfResources
 
+BUSY_TIMEOUT_S = 120.0  # for another process that writes
+LOOK_AGAIN_S = 0.0005
 MOST_WAITING = 1000  # more than connections and associations of a process that store at once
 
 AnyWork = Callable[[sa.Connection], Any]
@@ -88,8 +91,9 @@ class WriteQueue:
         """Begin and end a transaction by the driver's means: SQLAlchemy's take 40 µs more."""
         if self._connection is None:
             self._connection = self._engine.connect()
+            _driver(self._connection).execute("PRAGMA busy_timeout = 0")  # see `_begin`
         connection, driver = self._connection, _driver(self._connection)
-        driver.execute("BEGIN IMMEDIATE")
+        _begin(driver)
         try:
             yield connection
             driver.execute("COMMIT")
@@ -99,6 +103,28 @@ class WriteQueue:
             driver.rollback()
             connection.rollback()
             raise
+
+
+def _begin(driver: sqlite3.Connection) -> None:
+    """Begin a transaction once no other process is in one.
+
+    SQLite's own way to wait sleeps for up to 100 ms between two looks; a transaction takes a few,
+    so that of two busy processes both would sleep most of the time.
+
+    Raises:
+        OperationalError: Another one was busy for too long.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _run_in_savepoint(connection: sa.Connection, job: Job[Write, Any]) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
 from pynetdicom.pdu_primitives import (
     SCP_SCU_RoleSelectionNegotiation,
     SOPClassExtendedNegotiation,
-    UserIdentityNegotiation,
 )
 from pynetdicom.presentation import PresentationContext
 
 from lamella.dimse_gateway.identifiers import ALL_ROOTS, Extensions
 from lamella.dimse_gateway.metrics import ADMISSIONS, REJECTIONS
 from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
-from lamella.dimse_gateway.rejection import NAMES, Rejection
+from lamella.dimse_gateway.rejection import LOCAL_LIMIT_EXCEEDED, NAMES, Rejection
 
 LOGGER = logging.getLogger(__name__)
 
@@ -27,13 +27,18 @@ class Admission(ACSE):  # type: ignore[misc]
 
     def negotiate_association(self) -> None:
         """Admit the requestor and agree on contexts, or reject it."""
-        rejection = self.assoc.seek_admission()
+        rejection = self.assoc.seek_admission() or self._judge_number()
         if rejection is not None:
             self.send_reject(*rejection)
             evt.trigger(self.assoc, evt.EVT_REJECTED, {})
             self.assoc.kill()
             return
-        super().negotiate_association()
+        self.requestor.ae_title = self.requestor.primitive.calling_ae_title
+        self._answer_items()
+        self.send_accept()
+        evt.trigger(self.assoc, evt.EVT_ACCEPTED, {})
+        self.assoc.is_established = True
+        evt.trigger(self.assoc, evt.EVT_ESTABLISHED, {})
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
         """Reject, for a reason of ours or of pynetdicom's."""
@@ -73,13 +78,28 @@ class Admission(ACSE):  # type: ignore[misc]
                 items.append(item)
         return items
 
-    def _check_user_identity(self) -> tuple[bool, UserIdentityNegotiation | None]:
-        """Answer a user's identity, which has been judged before."""
-        return True, self.assoc.guard.answer_identity(self.requestor.user_identity)
+    def _judge_number(self) -> Rejection | None:
+        entity = self.assoc.ae
+        accepted = sum(one.is_acceptor for one in entity.active_associations)
+        return LOCAL_LIMIT_EXCEEDED if accepted > entity.maximum_associations else None
 
-    def _check_sop_class_extended(self) -> list[SOPClassExtendedNegotiation]:
+    def _answer_items(self) -> None:
+        """Answer what was proposed besides contexts and roles.
+
+        Asynchronous operations get no answer, which declines them.
+
+        Source:
+            PS3.7 §D.3.3.3 to §D.3.3.7.
+        """
+        items = self._agree_on_extensions()
+        if self.requestor.user_identity:
+            items.append(self.assoc.guard.answer_identity(self.requestor.user_identity))
+        for item in filter(None, items):
+            self.acceptor.add_negotiation_item(item)
+
+    def _agree_on_extensions(self) -> list[Any]:
         """Agree on extensions of queries and retrieves; there are none of other services."""
-        items = []
+        items: list[Any] = []
         for uid, proposed in self.requestor.sop_class_extended.items():
             if str(uid) not in ALL_ROOTS:
                 continue

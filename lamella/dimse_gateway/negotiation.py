@@ -47,6 +47,8 @@ IDENTIFIER_SYNTAX_UIDS = frozenset({str(ImplicitVRLittleEndian), str(ExplicitVRL
 STORAGE_CLASSES = {str(uid): str(keyword) for keyword, uid in _STORAGE_CLASSES.items()}
 """Keywords of the storage SOP classes of the standard by UID."""
 
+_WITH_IDENTIFIERS = frozenset({*ALL_ROOTS, str(StorageCommitmentPushModel)})
+
 
 @dataclass(frozen=True)
 class Service:
@@ -113,10 +115,10 @@ def negotiate(
 def _judge_context(proposed: PresentationContext, storable: frozenset[str]) -> PresentationContext:
     context = PresentationContext()
     context.context_id = proposed.context_id
-    context.abstract_syntax = proposed.abstract_syntax
+    context._abstract_syntax = proposed.abstract_syntax  # both UIDs were checked when read
     accepted = _find_syntax(proposed, storable)
     syntaxes = proposed.transfer_syntax or [UID("1.2.840.10008.1.2")]
-    context.transfer_syntax = [accepted if accepted is not None else syntaxes[0]]
+    context._transfer_syntax = [accepted if accepted is not None else syntaxes[0]]
     if not _offers_service(str(proposed.abstract_syntax)):
         context.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
     elif accepted is None:
@@ -128,8 +130,8 @@ def _judge_context(proposed: PresentationContext, storable: frozenset[str]) -> P
 
 
 def _find_syntax(proposed: PresentationContext, storable: frozenset[str]) -> UID | None:
-    is_command = str(proposed.abstract_syntax) in {*ALL_ROOTS, StorageCommitmentPushModel}
-    known = IDENTIFIER_SYNTAX_UIDS if is_command else storable
+    is_query = str(proposed.abstract_syntax) in _WITH_IDENTIFIERS
+    known = IDENTIFIER_SYNTAX_UIDS if is_query else storable
     return next((uid for uid in proposed.transfer_syntax if str(uid) in known), None)
 
 
