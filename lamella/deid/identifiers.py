@@ -24,8 +24,9 @@ _WORD = re.compile(r"[^\W_]+")
 _SHORTEST_WORD = 3
 _SHORTEST_PHRASE = 4
 _SHORTEST_NUMBER = 5
-_TELLING = frozenset({"AE", "CS", "DA", "LO", "LT", "PN", "SH", "SQ", "ST", "UC", "UI", "UT"})
+_TELLING = frozenset({"PN", "SQ", "UI"})
 _BIRTH_DATE = 0x00100030
+_TELLING_TAGS = IDS | PLACES | {_BIRTH_DATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class Identifiers:
     def finds(self, text: str) -> bool:
         """Tell whether a text holds any of them, in whatever case and with whatever between."""
         return bool(self.locate(text))
+
+    def may_stand_in(self, text: str) -> bool:
+        """Tell at little cost whether `finds` may be true of some part of a text, however long."""
+        words = {fold(word) for word in set(_WORD.findall(text))}
+        return not (words.isdisjoint(self.words) and words.isdisjoint(self._openings))
 
     def _match_phrase(self, found: list[tuple[int, int, str]]) -> int | None:
         """Return where the longest phrase ends that begins with the first of these words."""
@@ -107,10 +113,10 @@ def collect(attributes: Dataset, profile: Profile) -> Identifiers:
 
 
 def _walk(attributes: Dataset) -> Iterator[DataElement]:
-    """Yield what may identify, decoded; numbers, private blocks and broken elements are passed."""
+    """Yield what may identify, decoded; all else, private blocks and broken elements are passed."""
     for tag in list(attributes.keys()):
         raw = attributes.get_item(tag)
-        if tag.is_private or find_vr(raw) not in _TELLING:
+        if tag.is_private or not (tag in _TELLING_TAGS or find_vr(raw) in _TELLING):
             continue
         try:
             element = attributes[tag]

@@ -31,7 +31,7 @@ from lamella.deid.texts import find_engine as find_text_engine
 from lamella.deid.verification import verify
 from lamella.deid.writing import write
 
-PIPELINE = 1
+PIPELINE = 2
 """Number of what the pipeline does; another one makes all instances anew."""
 
 
