@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lamella.archive.blocks import PAGE_BYTES, Block, round_up
 from lamella.archive.direct import create_file, use_page_cache, write_all
@@ -244,6 +245,16 @@ class Spool:
         end = round_up(self._filled)
         self._view[self._filled : end] = bytes(end - self._filled)
         write_all(self._file, [self._view[:end]], self._base)
+
+
+def create_spool(folder: Path) -> tuple[Path, IO[bytes]]:
+    """Return the path of a new file that may become a pack, and the file, open for writing.
+
+    It is no leftover for as long as it is open.
+    """
+    path, descriptor = _create_locked(folder)
+    use_page_cache(descriptor)
+    return path, os.fdopen(descriptor, "w+b")
 
 
 def _create_locked(folder: Path) -> tuple[Path, int]:

@@ -13,11 +13,11 @@ from lamella.archive.tables import location, pack
 from lamella.archive.threads import run_in_thread
 from lamella.errors import IntegrityError
 from lamella.upkeep.examination import Examination, Row
+from lamella.upkeep.pack_window import PackWindow
 from lamella.upkeep.report import Kind
 from lamella.upkeep.resume import Bookmark
 
 PACKS_AT_ONCE = 2
-WINDOW_BYTES = 8 << 20
 
 
 async def examine_blobs(run: Examination, bookmark: Bookmark) -> None:
@@ -68,11 +68,13 @@ def _find_damaged(packs: PackStore, rows: Sequence[Row]) -> list[Row]:
     """Read blobs that lie in one pack, in its order; return those that are not what they were."""
     if not rows:
         return []
-    window = _Window(packs, rows[0].name, max(row.offset_bytes + row.length_bytes for row in rows))
+    window = PackWindow(
+        packs, rows[0].name, max(row.offset_bytes + row.length_bytes for row in rows)
+    )
     return [row for row in rows if not _is_whole(window, row)]
 
 
-def _is_whole(window: _Window, row: Row) -> bool:
+def _is_whole(window: PackWindow, row: Row) -> bool:
     digest = hashlib.sha256()
     end = row.offset_bytes + row.length_bytes
     try:
@@ -81,41 +83,3 @@ def _is_whole(window: _Window, row: Row) -> bool:
     except IntegrityError:
         return False
     return digest.digest() == bytes(row.digest)
-
-
-class _Window:
-    """A part of a pack that was read at once: a store far away takes long to begin an answer.
-
-    Args:
-        packs: Where the pack is; what is kept of it elsewhere does not count.
-        name: Of the pack.
-        end_bytes: Where the last of its blobs ends.
-    """
-
-    def __init__(self, packs: PackStore, name: str, end_bytes: int) -> None:
-        self._packs = packs
-        self._name = name
-        self._end = end_bytes
-        self._start = 0
-        self._view = memoryview(b"")
-
-    def read(self, offset_bytes: int, length_bytes: int) -> memoryview:
-        """Return bytes of the pack.
-
-        Raises:
-            IntegrityError: They are not there.
-        """
-        start = offset_bytes - self._start
-        if not 0 <= start <= len(self._view) - length_bytes:
-            self._start, start = offset_bytes, 0
-            self._view = memoryview(self._read_ahead(offset_bytes, length_bytes))
-        return self._view[start : start + length_bytes]
-
-    def _read_ahead(self, offset_bytes: int, length_bytes: int) -> bytes:
-        ahead = min(WINDOW_BYTES, self._end - offset_bytes)
-        if ahead > length_bytes:
-            try:
-                return self._packs.read_stored(self._name, offset_bytes, ahead)
-            except IntegrityError:  # of these bytes, or only of those behind them
-                pass
-        return self._packs.read_stored(self._name, offset_bytes, length_bytes)

@@ -32,6 +32,7 @@ from lamella.errors import Conflict, InvalidRequest
 from lamella.upkeep.examination import Row
 from lamella.upkeep.holds import find_hold
 from lamella.upkeep.packs import NAME_CHARACTERS
+from lamella.upkeep.repack import repack
 from lamella.upkeep.used_blobs import UsedBlobs, read_used
 from lamella.vcs.tables import published_pack
 from lamella.vcs.work import JobContext, JobKind
@@ -102,14 +103,18 @@ async def collect(
 
 
 async def run_job(context: JobContext, arguments: Arguments) -> Json:
-    """Collect as a job; `older_than_s` may be given."""
-    collected = await collect(
-        context.repository.archive,
-        older_than_s=float(arguments.get("older_than_s", DAY_S)),
-        progress=lambda what, count: context.report(count, note=what),
+    """Collect, and then repack, as a job; `older_than_s` may be given."""
+    archive, older_than_s = context.repository.archive, float(arguments.get("older_than_s", DAY_S))
+
+    def show(what: str, count: int) -> None:
+        context.report(count, note=what)
+
+    collected = await collect(archive, older_than_s=older_than_s, progress=show)
+    repacked = await repack(
+        archive, older_than_s=older_than_s, progress=show, is_stopped=lambda: context.is_stopped
     )
-    await context.repository.archive.database.write(forget_ended)
-    return collected.describe()
+    await archive.database.write(forget_ended)
+    return collected.describe() | repacked.describe()
 
 
 KIND = JobKind("gc", run_job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,8 +41,8 @@ async def read_used(database: Database, progress: Callable[[int], None]) -> Used
         progress: Told how many instances have been read.
     """
     prefixes, count = array("Q"), 0
-    async for rows in _scan_segments(database):
-        for segments in rows:
+    async for rows in scan_instances(database, instance.c.segments):
+        for (segments,) in rows:
             for digest, _ in msgspec.msgpack.decode(segments):
                 prefixes.frombytes(digest[:_PREFIX_BYTES])
         count += len(rows)
@@ -49,15 +50,18 @@ async def read_used(database: Database, progress: Callable[[int], None]) -> Used
     return UsedBlobs(prefixes)
 
 
-async def _scan_segments(database: Database) -> AsyncIterator[Sequence[bytes]]:
+async def scan_instances(
+    database: Database, *columns: sa.Column[Any]
+) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    """Yield some columns of the instances of all datasets, page by page."""
     order = (instance.c.dataset_id, instance.c.key)
-    query = sa.select(*order, instance.c.segments).order_by(*order).limit(PAGE_ROWS)
+    query = sa.select(*order, *columns).order_by(*order).limit(PAGE_ROWS)
     page = query
     while True:
         rows = await database.read(lambda c, page=page: c.execute(page).all())  # type: ignore[misc]
         if not rows:
             return
-        yield [row.segments for row in rows]
+        yield [row[len(order) :] for row in rows]
         last = [
             sa.literal(value, column.type) for value, column in zip(rows[-1], order, strict=False)
         ]

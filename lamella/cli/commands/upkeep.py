@@ -14,7 +14,6 @@ from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
 if TYPE_CHECKING:
-    from lamella.upkeep.gc import Collected
     from lamella.upkeep.report import Finding, Report
     from lamella.vcs.repository import Repository
 
@@ -51,6 +50,9 @@ def add_commands(family: Family) -> None:
         detail="Works beside a running server, but not while a backup is made.",
     )
     parser.add_argument("--dry-run", action="store_true", help="only count what would go")
+    parser.add_argument(
+        "--repack", action="store_true", help="write small and half-empty packs into large ones"
+    )
     parser.add_argument(
         "--older-than",
         metavar="TIME",
@@ -121,17 +123,18 @@ def run_gc(arguments: argparse.Namespace, settings: Settings) -> int:
     """Give back the room of bytes that nothing uses; print how much that was."""
     progress = _show_check if is_watched() else _show_nothing
 
-    async def work(repository: Repository) -> Collected:
+    async def work(repository: Repository) -> dict[str, int]:
         from lamella.upkeep.gc import collect
+        from lamella.upkeep.repack import repack
 
-        return await collect(
-            repository.archive,
-            older_than_s=arguments.older_than,
-            dry_run=arguments.dry_run,
-            progress=progress,
-        )
+        archive, age_s, dry_run = repository.archive, arguments.older_than, arguments.dry_run
+        collected = await collect(archive, older_than_s=age_s, dry_run=dry_run, progress=progress)
+        if not arguments.repack:
+            return collected.describe()
+        repacked = await repack(archive, older_than_s=age_s, dry_run=dry_run, progress=progress)
+        return collected.describe() | repacked.describe()
 
-    found = run_on_repository(settings, work).describe()
+    found = run_on_repository(settings, work)
     if is_watched():
         _clear_line()
     if arguments.json:
