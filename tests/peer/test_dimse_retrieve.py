@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +143,7 @@ class Receiver:
 
     port: int = 0
     answers: dict[int, int | str] = field(default_factory=dict)
+    hold: Callable[[int], None] = lambda _number: None
     received: list[Dataset] = field(default_factory=list)
     events: list[Any] = field(default_factory=list)
 
@@ -154,6 +155,7 @@ def run_receiver(syntaxes: list[str] | None = None, **answers: int | str) -> Ite
     def store(event: Any) -> int:
         number = len(receiver.events)
         receiver.events.append(event.request)
+        receiver.hold(number)
         answer = receiver.answers.get(number, 0)
         if answer == "abort":
             event.assoc.abort()
@@ -195,6 +197,7 @@ async def move(
     to: str = "RECEIVER",
     root: str = StudyRootMove,
     syntax: str = ExplicitVRLittleEndian,
+    cancel_after: int | None = None,
 ) -> Answers:
     """Return all answers to a C-MOVE."""
 
@@ -204,10 +207,15 @@ async def move(
             "127.0.0.1", door.port, contexts=[build_context(root, syntax)], ae_title="LAMELLA"
         )
         assert association.is_established
+        answers: Answers = []
         try:
-            return list(association.send_c_move(as_identifier(keys), to, root))
+            for answer in association.send_c_move(as_identifier(keys), to, root):
+                answers.append(answer)
+                if len(answers) == cancel_after:
+                    association.send_c_cancel(1, query_model=root)
         finally:
             association.release()
+        return answers
 
     return await asyncio.to_thread(run)
 
@@ -267,6 +275,25 @@ async def test_a_destination_that_aborts_half_way_fails_the_rest(
     arrived = {str(r.AffectedSOPInstanceUID) for r in receiver.events[:2]}
     assert identifier is not None
     assert set(identifier.FailedSOPInstanceUIDList) == expect("STUDY", held, held[0]) - arrived
+
+
+async def test_a_cancelled_move_tells_what_remains(door: Door, held: list[Dataset]) -> None:
+    def hold_third(number: int) -> None:
+        """Let no more arrive before the mover's wish has."""
+        (association,) = door.gateway.list_associations()
+        for _ in range(1000 if number == 2 else 0):
+            if association.dimse.cancel_req:
+                break
+            threading.Event().wait(0.01)
+
+    with run_receiver() as receiver:
+        receiver.hold = hold_third
+        await add(door, receiver.port)
+        answers = await move(door, name("STUDY", held[0]), cancel_after=2)
+    final = answers[-1][0]
+    assert counts(final) == (CANCELLED, 3, 0, 0)
+    assert final.NumberOfRemainingSuboperations == 3
+    assert len(receiver.received) == 3
 
 
 async def test_a_destination_that_is_down_or_unknown(door: Door, held: list[Dataset]) -> None:
