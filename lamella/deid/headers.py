@@ -78,6 +78,7 @@ def clean(
         reasons=found,
         codes=codes,
         uids=subject.uids,
+        kept_uids=frozenset(subject.kept_uids),
         patients=subject.patients,
         identifiers=known,
     )

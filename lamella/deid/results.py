@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from pydicom import FileDataset
@@ -66,6 +66,7 @@ class Cleaned:
         reasons: Why it is not PASS.
         codes: What (0012,0064) says was applied.
         uids: Old UID to new. Secret: for the project's map and nothing else.
+        kept_uids: Those that the profile lets stay somewhere.
         patients: Old patient id to new. Secret as well.
         identifiers: What the source's header told of the patient: what pixels and the written
             bytes are searched for. Secret as well.
@@ -77,5 +78,6 @@ class Cleaned:
     reasons: tuple[Reason, ...]
     codes: tuple[Code, ...]
     uids: Mapping[str, str]
+    kept_uids: Set[str]
     patients: Mapping[str, str]
     identifiers: Identifiers

@@ -33,7 +33,8 @@ class Subject:
         issuer: Of that id.
         name: The patient's, as it was.
         shift_days: By how much dates move.
-        uids: Old to new, as they are met.
+        uids: Old to new, as they are met; to themselves if they stay everywhere.
+        kept_uids: Those that stay somewhere.
         patients: Old to new, as they are met.
     """
 
@@ -43,18 +44,23 @@ class Subject:
     name: str
     shift_days: int
     uids: dict[str, str] = field(default_factory=dict)
+    kept_uids: set[str] = field(default_factory=set)
     patients: dict[str, str] = field(default_factory=dict)
 
     def map_uid(self, uid: str) -> str:
         """Return a UID's replacement; what the standard defines stays."""
         if is_registered(uid):
             return uid
-        return self.uids.setdefault(uid, self.key.map_uid(uid))
+        new = self.uids.get(uid)
+        if new is None or uid in self.kept_uids:
+            new = self.uids[uid] = self.key.map_uid(uid)
+        return new
 
     def keep_uid(self, uid: str) -> None:
-        """Note that a UID stays: in the map it becomes itself."""
+        """Note that a UID stays here, even if a rule replaces it elsewhere."""
         if not is_registered(uid):
-            self.uids[uid] = uid
+            self.kept_uids.add(uid)
+            self.uids.setdefault(uid, uid)
 
     def map_patient_id(self, patient_id: str) -> str:
         """Return a patient id's pseudonym; none for none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from struct import unpack_from
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def verify(written: bytes, cleaned: Cleaned) -> tuple[Reason, ...]:
 def _examine(written: bytes, cleaned: Cleaned) -> Iterator[Reason]:
     if any(written[:128]):
         yield Reason(Verdict.QUARANTINE, "preamble")
-    new = set(cleaned.uids.values())
+    new = cleaned.kept_uids | set(cleaned.uids.values())
     start, syntax = _read_meta(written)
     body = written[start:]
     if syntax == DeflatedExplicitVRLittleEndian:
@@ -137,7 +137,7 @@ def _walk(attributes: Dataset, path: str) -> Iterator[_Told]:
             yield _Told(here, element.VR, read_values(element))
 
 
-def _is_closed(uid: str, new: set[str]) -> bool:
+def _is_closed(uid: str, new: Set[str]) -> bool:
     plain = uid.strip(" \0")
     return is_registered(plain) or plain in new
 
@@ -159,7 +159,7 @@ def _cut_out(content: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
     return content
 
 
-def _is_in_bytes(header: bytes, identifiers: Identifiers, new: set[str]) -> bool:
+def _is_in_bytes(header: bytes, identifiers: Identifiers, new: Set[str]) -> bool:
     """Search what is left of a file for what a data set's elements do not show."""
     numbers = b" ".join(set(_UID_LIKE.findall(header)))
     for uid in identifiers.uids:

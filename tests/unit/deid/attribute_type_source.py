@@ -58,12 +58,19 @@ def make() -> dict[str, Any]:
     }
     sop_classes = _read("sop_class_iod_map")
     iods = sorted({iod for iod in sop_classes.values() if iod in modules})
+    iods_of = {
+        module: [number for number, iod in enumerate(iods) if module in modules[iod]]
+        for module in {module for own in modules.values() for module in own}
+    }
     types: dict[str, dict[str, list[str]]] = {}
     for path, of_module in sorted(_read_types().items()):
-        for iod in iods:
-            found = [of_module[module] for module in modules[iod] if module in of_module]
-            if found and min(found) in "12":
-                types.setdefault(path, {}).setdefault(min(found), []).append(str(iods.index(iod)))
+        strictest: dict[int, str] = {}
+        for module, kind in of_module.items():
+            for number in iods_of.get(module, ()):
+                strictest[number] = min(kind, strictest.get(number, "3"))
+        for number, kind in sorted(strictest.items()):
+            if kind in "12":
+                types.setdefault(path, {}).setdefault(kind, []).append(str(number))
     return {
         "source": {
             "standard": "DICOM PS3.3, as read by highdicom 0.28 (MIT) from innolitics' "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from binascii import crc32
 from typing import Any
 
 from pydicom import DataElement, Dataset, FileDataset, dcmread
@@ -29,7 +30,6 @@ _VALUES: dict[str, Any] = {
     "FD": 4711.5,
     "FL": 4711.5,
     "IS": "4711",
-    "LT": "Seen by Dr. Zebedee.",
     "PN": "Zebedee^Quentin",
     "SL": -4711,
     "SS": -4711,
@@ -41,17 +41,31 @@ _VALUES: dict[str, Any] = {
 }
 
 
-def make_value(vr: str) -> Any:
-    """Return a value that identifies, valid for its VR."""
+def make_value(vr: str, tag: int = 0) -> Any:
+    """Return a value that identifies, valid for its VR.
+
+    A text names somebody whom the header does not tell, and says something that nobody minds.
+
+    Args:
+        vr: Of the attribute.
+        tag: Makes texts differ, so that one attribute's is none that another one tells.
+    """
     if vr == "SQ":
         item = Dataset()
         item.PatientComments = "Seen by Dr. Zebedee."
         item.ReferencedSOPInstanceUID = UID
         item.PersonName = "Zebedee^Quentin"
+        item.CodeMeaning = "of the unit"
         return [item]
     if vr in ("OB", "OW", "UN", "OF", "OD", "OL", "OV"):
         return b"Zebedee^Quentin "
-    return _VALUES.get(vr, "Dr. Zebedee unit")
+    return _VALUES.get(vr, f"Dr. Lu unit {_spell(tag)}")
+
+
+def _spell(tag: int) -> str:
+    """Return four letters for a tag: no number that looks like an id."""
+    number = crc32(tag.to_bytes(4))
+    return "".join(chr(ord("a") + number // 26**place % 26) for place in range(4))
 
 
 def find_dictionary_vr(tag: int, name: str) -> str:
@@ -91,7 +105,7 @@ def clean_one(
     if nested:
         target = Dataset()
         instance[nested] = DataElement(nested, "SQ", [target])
-    target[tag] = DataElement(tag, vr, make_value(vr))
+    target[tag] = DataElement(tag, vr, make_value(vr, tag))
     cleaned = clean(instance, Profile(name="test", options=options), KEY).attributes
     level = cleaned[nested].value[0] if nested else cleaned
     return level.get(tag)
