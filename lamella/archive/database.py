@@ -3,15 +3,11 @@
 Work on the database is written as plain functions that take a `Connection`; `read` and `write`
 run one such function in one transaction. On SQLite it runs in a worker thread with the
 standard driver (one thread hop a transaction instead of one a statement: 0.1 ms a query
-against 0.6 ms over aiosqlite); on PostgreSQL it runs over asyncpg.
+against 0.6 ms over aiosqlite); on PostgreSQL it runs over asyncpg (see `postgresql`).
 
 SQLite: WAL and `synchronous=FULL`, so that a commit survives a power cut; writers begin
 IMMEDIATE, and one thread writes for a process: its writers queue instead of polling, and share
 transactions (see `write_queue`).
-
-PostgreSQL has nothing as cheap as SQLite's `data_version` (3.5 µs), by which a process knows that
-nobody has committed since it last looked; a query for such a number would cost as much as the
-queries that it would save.
 """
 
 from __future__ import annotations
@@ -27,14 +23,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
 from lamella.archive.write_queue import BUSY_TIMEOUT_S, WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
-
-_OUT_OF_REACH = frozenset({"08", "57"})
-_CANCELLED = frozenset({"57014", "55P03", "25P03"})
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -44,13 +36,11 @@ metadata = sa.MetaData()
 UNSTORABLE = "\ufffd"
 """Stands in text for U+0000, which PostgreSQL cannot hold (and which no value may have)."""
 
-READERS = 4
 KEPT_CONNECTIONS = 8
 """To PostgreSQL, a process: these stay open, and as many more open while many are asked for."""
 
 MOST_CONNECTIONS = 2 * KEPT_CONNECTIONS
-CONNECT_TIMEOUT_S = 10.0
-WAIT_FOR_CONNECTION_S = 30.0
+READERS = 4
 WRITER_CACHE_KIB = 16 << 10  # keys are digests: each instance lands on pages of its own
 READER_CACHE_KIB = 2 << 10
 
@@ -196,76 +186,6 @@ class SqliteDatabase(Database):
         return _read_on(connection, work)
 
 
-class PostgresDatabase(Database):
-    """A PostgreSQL server, over asyncpg."""
-
-    dialect = "postgresql"
-    works_in_threads = False
-    _ATTEMPTS = 5
-
-    def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(
-            url,
-            pool_size=KEPT_CONNECTIONS,
-            max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
-            pool_timeout=WAIT_FOR_CONNECTION_S,
-            pool_pre_ping=True,
-            hide_parameters=True,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT_S,
-                "server_settings": {"application_name": "lamella"},
-            },
-        )
-        sa.event.listen(
-            self._engine.sync_engine, "before_cursor_execute", _replace_unstorable, retval=True
-        )
-        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def read(self, work: Work[T]) -> T:
-        return await self._run(self._snapshots, work)
-
-    def read_now(self, work: Work[T]) -> T:
-        assert self._loop is not None, "its schema was looked at, in the loop"
-        return asyncio.run_coroutine_threadsafe(self.read(work), self._loop).result()
-
-    async def write(self, work: Work[T], seal: Work[None] | None = None) -> T:
-        def work_and_seal(connection: sa.Connection) -> T:
-            result = work(connection)
-            if seal is not None:
-                seal(connection)
-            return result
-
-        for attempt in range(self._ATTEMPTS):
-            try:
-                return await self._run(self._engine, work_and_seal)
-            except sa.exc.DBAPIError as error:
-                if not _lost_race(error) or attempt == self._ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-    def read_version(self) -> int | None:
-        return None
-
-    async def _run(self, engine: AsyncEngine, work: Work[T]) -> T:
-        self._loop = asyncio.get_running_loop()
-        try:
-            async with engine.begin() as connection:
-                return await connection.run_sync(work)
-        except OSError as error:
-            raise OutOfResources("The database cannot be reached.") from error
-        except sa.exc.TimeoutError as error:
-            raise OutOfResources("All connections to the database are in use.") from error
-        except sa.exc.DBAPIError as error:
-            reason = _explain_want(error)
-            if reason is None:
-                raise
-            raise OutOfResources(reason) from error
-
-    async def close(self) -> None:
-        await self._engine.dispose()
-
-
 def open_database(url: str) -> Database:
     """Open `sqlite:///path` or `postgresql://…`; no table is made here.
 
@@ -277,11 +197,12 @@ def open_database(url: str) -> Database:
     scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres") and rest:
         try:
-            return PostgresDatabase(f"postgresql+asyncpg://{rest}")
+            from lamella.archive.postgresql import PostgresDatabase
         except ModuleNotFoundError as error:
             raise InvalidRequest(
                 "PostgreSQL needs an extra: install lamella[postgresql]."
             ) from error
+        return PostgresDatabase(f"postgresql+asyncpg://{rest}")
     raise InvalidRequest(f"A database URL starts with sqlite:/// or postgresql://, not {scheme}.")
 
 
@@ -331,54 +252,6 @@ def _translate(error: sa.exc.OperationalError | sqlite3.OperationalError) -> Exc
         sqlite3.SQLITE_READONLY: "The database file is read-only.",
     }.get(primary)
     return error if reason is None else OutOfResources(reason)
-
-
-def _explain_want(error: sa.exc.DBAPIError) -> str | None:
-    """Return what PostgreSQL wants for, if that passes; None for what is wrong with a statement.
-
-    Source:
-        PostgreSQL manual, appendix A: classes 08 (connection), 53 (resources) and 57 (an
-        operator's doing: shutdown, restart, a statement that was cancelled or took too long).
-    """
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    if state in _CANCELLED:
-        return "The database broke off a statement that took too long."
-    if state.startswith("53"):
-        return "The database has no room or no connection left."
-    lost = (sa.exc.OperationalError, sa.exc.InterfaceError)
-    if error.connection_invalidated or isinstance(error, lost) or state[:2] in _OUT_OF_REACH:
-        return "The database cannot be reached."
-    return None
-
-
-def _lost_race(error: sa.exc.DBAPIError) -> bool:
-    return getattr(error.orig, "sqlstate", None) in ("40001", "40P01")
-
-
-def _replace_unstorable(
-    _connection: sa.Connection,
-    _cursor: object,
-    statement: str,
-    parameters: Any,
-    _context: object,
-    executemany: bool,
-) -> tuple[str, Any]:
-    """Take U+0000 out of what is bound, be it stored or looked for.
-
-    Source:
-        PostgreSQL manual, 8.3: the character with code zero cannot be stored.
-    """
-    if executemany:
-        return statement, [_replace_in_row(row) for row in parameters]
-    return statement, _replace_in_row(parameters)
-
-
-def _replace_in_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not any(isinstance(value, str) and "\0" in value for value in row):
-        return row
-    return tuple(
-        value.replace("\0", UNSTORABLE) if isinstance(value, str) else value for value in row
-    )
 
 
 def _sqlite_engine(url: str, cache_kib: int, temp_store: str = "MEMORY") -> sa.Engine:

@@ -3,32 +3,28 @@
     READ_HEAD = Statement(sa.select(ref.c.commit_id).where(ref.c.name == sa.bindparam("name")))
     READ_HEAD.fetch_value(connection, {"name": "main"})
 
-SQLAlchemy takes 35 µs to run even a statement that it has compiled already, most of it around
-the driver; the driver itself takes 1.5 µs. On SQLite a `Statement` therefore keeps its SQL text
-and the order of its parameters, and runs on the connection's driver, in whatever transaction
-the connection is in. On PostgreSQL, where a round trip costs more than that, it runs through
-SQLAlchemy. Both give plain values.
+A `Statement` keeps its SQL text and the order of its parameters for each database, and runs on the
+connection's own driver, in whatever transaction the connection is in (why: see `drivers`).
 
-Columns are whole numbers, text or bytes: what SQLite's driver takes and gives as it stands.
+Columns are whole numbers, text or bytes: what the drivers take and give as it stands.
 Names of lists are bound with `sa.bindparam(name, expanding=True)`.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-_SQLITE: Final = sqlite.dialect(paramstyle="qmark")
+from lamella.archive.drivers import Row, find_driver
+
 _PLAIN: Final = (sa.Integer, sa.Text, sa.LargeBinary, sa.types.NullType)
 
 Names = Mapping[str, Any]
-Row = Sequence[Any]
 _NONE: Final[Names] = {}
 
 
@@ -40,28 +36,27 @@ class Statement:
         columns: Of an INSERT: the columns that each row names.
 
     Raises:
-        TypeError: A result column is of a type that SQLite's driver does not give as it stands.
+        TypeError: A result column is of a type that a driver does not give as it stands.
     """
 
     def __init__(self, construct: sa.Executable, columns: Sequence[str] | None = None) -> None:
+        _check_types(construct)
         self._construct = construct
         self._columns = columns
         self._lists = _name_lists(construct)
-        self._compiled: dict[tuple[int, ...], _Compiled] = {}
-        self._plain = None if self._lists else _Compiled(construct, columns)
+        self._compiled: dict[tuple[Any, ...], _Compiled] = {}
 
     def fetch_all(self, connection: sa.Connection, names: Names = _NONE) -> list[Row]:
         """Run it and return all rows."""
-        if connection.dialect.name != "sqlite":
-            return list(connection.execute(self._construct, names))
-        return self._execute(connection, names).fetchall()
+        dialect = connection.dialect.name
+        text, values = self.prepare(dialect, names)
+        return find_driver(dialect).fetch(connection, text, values)
 
     def fetch_row(self, connection: sa.Connection, names: Names = _NONE) -> Row | None:
         """Run it and return the first row, or None if there is none."""
-        if connection.dialect.name != "sqlite":
-            return connection.execute(self._construct, names).first()
-        row: Row | None = self._execute(connection, names).fetchone()
-        return row
+        dialect = connection.dialect.name
+        text, values = self.prepare(dialect, names)
+        return find_driver(dialect).fetch_row(connection, text, values)
 
     def fetch_value(self, connection: sa.Connection, names: Names = _NONE) -> Any:
         """Run it and return the first column of the first row, or None if there is none."""
@@ -74,51 +69,38 @@ class Statement:
 
     def run(self, connection: sa.Connection, names: Names = _NONE) -> int:
         """Run it and return the number of rows that it inserted, changed or deleted."""
-        if connection.dialect.name != "sqlite":
-            return connection.execute(self._construct, names).rowcount
-        return self._execute(connection, names).rowcount
+        dialect = connection.dialect.name
+        text, values = self.prepare(dialect, names)
+        return find_driver(dialect).run(connection, text, values)
 
     def run_for_id(self, connection: sa.Connection, names: Names) -> int:
         """Insert one row and return the id that the database gave it."""
-        if connection.dialect.name != "sqlite":
-            result = connection.execute(self._construct, names)
-            assert result.inserted_primary_key is not None
-            return int(result.inserted_primary_key[0])
-        row_id = self._execute(connection, names).lastrowid
-        assert row_id is not None
-        return row_id
+        dialect = connection.dialect.name
+        text, values = self.prepare(dialect, names)
+        return find_driver(dialect).run_for_id(connection, text, values)
 
     def run_many(self, connection: sa.Connection, rows: Sequence[Names]) -> None:
         """Run it once for each set of parameters."""
         if not rows:
             return
-        if connection.dialect.name != "sqlite":
-            connection.execute(self._construct, list(rows))
-            return
-        compiled = self._find_compiled(rows[0])
-        try:
-            _driver(connection).executemany(compiled.text, map(compiled.order, rows))
-        except sqlite3.Error as error:
-            _raise(compiled.text, error)
+        dialect = connection.dialect.name
+        compiled = self._find_compiled(dialect, rows[0], for_many=True)
+        find_driver(dialect).run_many(connection, compiled.text, map(compiled.order, rows))
 
-    def _execute(self, connection: sa.Connection, names: Names) -> sqlite3.Cursor:
+    def prepare(self, dialect: str, names: Names = _NONE) -> tuple[str, Sequence[Any]]:
+        """Return its text and values in the order that a dialect's driver takes them in."""
         if self._lists:
             names = {**names, **{name: _pad(names[name]) for name in self._lists}}
-        compiled = self._find_compiled(names)
-        try:
-            return _driver(connection).execute(compiled.text, compiled.order(names))
-        except sqlite3.Error as error:
-            _raise(compiled.text, error)
+        compiled = self._find_compiled(dialect, names)
+        return compiled.text, compiled.order(names)
 
-    def _find_compiled(self, names: Names) -> _Compiled:
-        if self._plain is not None:
-            return self._plain
-        lengths = tuple(len(names[name]) for name in self._lists)
-        compiled = self._compiled.get(lengths)
+    def _find_compiled(self, dialect: str, names: Names, for_many: bool = False) -> _Compiled:
+        key = (dialect, for_many, *(len(names[name]) for name in self._lists))
+        compiled = self._compiled.get(key)
         if compiled is None:
-            samples = dict(zip(self._lists, lengths, strict=True))
-            compiled = _Compiled(self._construct, self._columns, samples)
-            self._compiled[lengths] = compiled
+            lengths = {name: len(names[name]) for name in self._lists}
+            made = _compile(self._construct, dialect, self._columns, for_many)
+            compiled = self._compiled[key] = _Compiled(made, lengths)
         return compiled
 
 
@@ -130,34 +112,22 @@ def fetch_text(connection: sa.Connection, text: str, values: Sequence[Any]) -> l
         text: With a question mark for each value, and none for anything else.
         values: Whole numbers, text or bytes.
     """
-    if connection.dialect.name != "sqlite":
-        names = {f"v{index}": value for index, value in enumerate(values)}
-        return list(connection.execute(_name_values(text), names))
-    try:
-        return _driver(connection).execute(text, values).fetchall()
-    except sqlite3.Error as error:
-        _raise(text, error)
+    dialect = connection.dialect.name
+    if dialect != "sqlite":
+        text = _number_values(text)
+    return find_driver(dialect).fetch(connection, text, values)
 
 
 @lru_cache(maxsize=256)
-def _name_values(text: str) -> sa.TextClause:
+def _number_values(text: str) -> str:
     first, *rest = text.split("?")
-    return sa.text(first + "".join(f":v{index}{part}" for index, part in enumerate(rest)))
+    return first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))
 
 
 class _Compiled:
-    """A statement for SQLite: its text, and how to put named parameters in its order."""
+    """A statement for one database: its text, and how to put named parameters in its order."""
 
-    def __init__(
-        self,
-        construct: sa.Executable,
-        columns: Sequence[str] | None,
-        lengths: Mapping[str, int] = {},
-    ) -> None:
-        _check_types(construct)
-        compiled = construct.compile(  # type: ignore[attr-defined]
-            dialect=_SQLITE, column_keys=None if columns is None else list(columns)
-        )
+    def __init__(self, compiled: sa.sql.compiler.SQLCompiler, lengths: Mapping[str, int]) -> None:
         required = {name for bind, name in compiled.bind_names.items() if bind.required}
         lists = {name: [None] * length for name, length in lengths.items()}
         expanded = compiled.construct_expanded_state({**dict.fromkeys(required), **lists})
@@ -185,15 +155,32 @@ class MissingInsert:
 
     def __init__(self, table: sa.Table) -> None:
         columns = _list_columns(table)
-        self._sqlite = Statement(sqlite.insert(table).on_conflict_do_nothing(), columns)
-        self._postgresql = postgresql.insert(table).on_conflict_do_nothing()
+        self._of_dialect = {
+            "sqlite": Statement(sqlite.insert(table).on_conflict_do_nothing(), columns),
+            "postgresql": Statement(postgresql.insert(table).on_conflict_do_nothing(), columns),
+        }
 
     def run_many(self, connection: sa.Connection, rows: Sequence[Names]) -> None:
         """Insert what is not there yet."""
-        if connection.dialect.name == "sqlite":
-            self._sqlite.run_many(connection, rows)
-        elif rows:
-            connection.execute(self._postgresql, list(rows))
+        self._of_dialect[connection.dialect.name].run_many(connection, rows)
+
+
+@cache
+def _make_dialect(name: str) -> sa.Dialect:
+    if name == "sqlite":
+        return sqlite.dialect(paramstyle="qmark")
+    return postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+
+
+def _compile(
+    construct: sa.Executable, dialect: str, columns: Sequence[str] | None, for_many: bool
+) -> sa.sql.compiler.SQLCompiler:
+    compiled: sa.sql.compiler.SQLCompiler = construct.compile(  # type: ignore[attr-defined]
+        dialect=_make_dialect(dialect),
+        column_keys=None if columns is None else list(columns),
+        for_executemany=for_many,
+    )
+    return compiled
 
 
 def _list_columns(table: sa.Table) -> list[str]:
@@ -245,16 +232,3 @@ def _pad(items: Iterable[Any]) -> list[Any]:
     padded = list(items)
     length = 1 << max(0, len(padded) - 1).bit_length()
     return padded + padded[-1:] * (length - len(padded))
-
-
-def _driver(connection: sa.Connection) -> sqlite3.Connection:
-    driver = connection.connection.dbapi_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver
-
-
-def _raise(text: str, error: sqlite3.Error) -> NoReturn:
-    """Raise a driver's error as SQLAlchemy does, without what was bound: it may be a patient."""
-    raise sa.exc.DBAPIError.instance(
-        text, None, error, sqlite3.Error, hide_parameters=True
-    ) from error

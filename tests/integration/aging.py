@@ -22,9 +22,10 @@ from tests.integration.small_installation import Installation
 TWO_DAYS_US = 2 * 86_400_000_000
 KILLED = """
 import os, signal, sys
-from lamella.archive import database
+from lamella.archive.database import SqliteDatabase
 from lamella.archive.packs.local import LocalPackStore
 from lamella.archive.packs.s3.store import S3PackStore
+from lamella.archive.postgresql import PostgresDatabase
 from lamella.cli.main import main
 
 left = int(sys.argv.pop(1))
@@ -44,7 +45,7 @@ def wrap(owner, name):
         return result
     setattr(owner, name, wrapped)
 
-for owner in (database.SqliteDatabase, database.PostgresDatabase):
+for owner in (SqliteDatabase, PostgresDatabase):
     wrap(owner, "write")
 for owner in (LocalPackStore, S3PackStore):
     wrap(owner, "delete")
