@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
+from lamella.archive.drivers import Row
+from lamella.archive.statements import Names, Statement
 from lamella.archive.write_queue import BUSY_TIMEOUT_S, WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
 
@@ -51,10 +53,13 @@ class Database(ABC):
     Attributes:
         dialect: `sqlite` or `postgresql`.
         works_in_threads: Whether work runs in a thread, so that it may wait for another one.
+        has_version: Whether there is a number by which to know that nothing was committed since;
+            see `read_version`.
     """
 
     dialect: str
     works_in_threads: bool
+    has_version: bool
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
@@ -63,6 +68,14 @@ class Database(ABC):
         Raises:
             OutOfResources: The database cannot be reached, is full, or stayed locked.
         """
+
+    async def fetch(self, statement: Statement, names: Names) -> list[Row]:
+        """Run one SELECT, which needs no transaction around it, and return its rows.
+
+        Raises:
+            OutOfResources: As `read`.
+        """
+        return await self.read(lambda connection: statement.fetch_all(connection, names))
 
     @abstractmethod
     def read_now(self, work: Work[T]) -> T:
@@ -117,6 +130,7 @@ class SqliteDatabase(Database):
 
     dialect = "sqlite"
     works_in_threads = True
+    has_version = True
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from lamella.archive.database import KEPT_CONNECTIONS, MOST_CONNECTIONS, Database, Work
-from lamella.archive.postgresql_driver import raise_error, replace_unstorable
+from lamella.archive.drivers import Row
+from lamella.archive.postgresql_driver import DRIVER_ERRORS, raise_error, replace_unstorable
+from lamella.archive.statements import Names, Statement
 from lamella.errors import OutOfResources
 
 T = TypeVar("T")
@@ -43,6 +46,7 @@ class PostgresDatabase(Database):
 
     dialect = "postgresql"
     works_in_threads = False
+    has_version = False
 
     def __init__(self, url: str) -> None:
         self._engine = _make_engine(url)
@@ -51,6 +55,13 @@ class PostgresDatabase(Database):
 
     async def read(self, work: Work[T]) -> T:
         return await self._run(_READ, work)
+
+    async def fetch(self, statement: Statement, names: Names) -> list[Row]:
+        text, values = statement.prepare(self.dialect, names)
+        with _telling_want():
+            link, rows = await self._links.open(lambda link: link.fetch(text, values))
+            await self._links.give_back(link)
+        return rows
 
     def read_now(self, work: Work[T]) -> T:
         assert self._loop is not None, "its schema was looked at, in the loop"
@@ -80,18 +91,11 @@ class PostgresDatabase(Database):
 
     async def _run(self, begin: str, work: Work[T]) -> T:
         self._loop = asyncio.get_running_loop()
-        try:
+        with _telling_want():
             return await self._transact(begin, work)
-        except OSError as error:
-            raise OutOfResources("The database cannot be reached.") from error
-        except sa.exc.DBAPIError as error:
-            reason = _explain_want(error)
-            if reason is None:
-                raise
-            raise OutOfResources(reason) from error
 
     async def _transact(self, begin: str, work: Work[T]) -> T:
-        link = await self._links.begin(begin)
+        link, _ = await self._links.open(lambda link: link.say(begin))
         try:
             result = await link.connection.run_sync(_work_on, work)
             await link.say("COMMIT")
@@ -116,13 +120,21 @@ class _Link:
         """Run a statement that has neither values nor rows."""
         try:
             await self.driver.execute(text)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_ERRORS as error:
             raise_error(text, error)
 
-    async def begin(self, text: str) -> None:
-        """Begin a transaction; where that fails the connection is of no use any more."""
+    async def fetch(self, text: str, values: Sequence[Any]) -> list[Row]:
+        """Run a SELECT outside of any transaction."""
         try:
-            await self.say(text)
+            found = await self.driver.fetch(text, *replace_unstorable(values))
+        except DRIVER_ERRORS as error:
+            raise_error(text, error)
+        return [tuple(record) for record in found]
+
+    async def try_first(self, use: Callable[[_Link], Awaitable[T]]) -> T:
+        """Use it; where that fails the connection is of no use any more."""
+        try:
+            return await use(self)
         except BaseException:
             await self.cut()
             raise
@@ -141,8 +153,11 @@ class _Links:
         self._idle: list[_Link] = []
         self._room = asyncio.Semaphore(MOST_CONNECTIONS)
 
-    async def begin(self, text: str) -> _Link:
-        """Return a connection in a transaction that has begun.
+    async def open(self, use: Callable[[_Link], Awaitable[T]]) -> tuple[_Link, T]:
+        """Return a connection, and what its first use gave.
+
+        Args:
+            use: Finds out whether the connection lives; tried on others if it does not.
 
         Raises:
             OSError, DBAPIError: There is none to be had.
@@ -153,14 +168,12 @@ class _Links:
             while self._idle:
                 link = self._idle.pop()
                 with contextlib.suppress(OSError, sa.exc.DBAPIError):  # it died while idle
-                    await link.begin(text)
-                    return link
+                    return link, await link.try_first(use)
             link = await self._connect()
-            await link.begin(text)
+            return link, await link.try_first(use)
         except BaseException:
             self._room.release()
             raise
-        return link
 
     async def undo(self, link: _Link) -> None:
         """End a transaction without effect; keep its connection if it still works."""
@@ -173,7 +186,7 @@ class _Links:
 
     async def give_back(self, link: _Link) -> None:
         """Take back a connection whose transaction has ended."""
-        if len(self._idle) >= KEPT_CONNECTIONS:
+        if len(self._idle) >= KEPT_CONNECTIONS and not self._room.locked():
             await self.drop(link)
             return
         self._idle.append(link)
@@ -232,6 +245,20 @@ def _work_on(connection: sa.Connection, work: Work[T]) -> T:
     finally:
         if connection.in_transaction():  # in its eyes; there is but the one begun before
             connection.rollback()
+
+
+@contextlib.contextmanager
+def _telling_want() -> Iterator[None]:
+    """Raise what passes again as `OutOfResources`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutOfResources("The database cannot be reached.") from error
+    except sa.exc.DBAPIError as error:
+        reason = _explain_want(error)
+        if reason is None:
+            raise
+        raise OutOfResources(reason) from error
 
 
 def _explain_want(error: sa.exc.DBAPIError) -> str | None:

@@ -6,7 +6,7 @@ Work runs in a greenlet of SQLAlchemy's, which waits for the driver without bloc
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
@@ -16,6 +16,12 @@ from lamella.archive.database import UNSTORABLE
 from lamella.archive.drivers import Row, Values
 
 T = TypeVar("T")
+
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # such as one that was told of its end while it was idle
+)
 
 
 class PostgresDriver:
@@ -60,15 +66,15 @@ def replace_unstorable(values: Values) -> Values:
     ]
 
 
-def raise_error(text: str, error: asyncpg.PostgresError | asyncpg.InterfaceError) -> NoReturn:
-    """Raise a driver's error as one of SQLAlchemy's.
+def raise_error(text: str, error: Exception) -> NoReturn:
+    """Raise one of `DRIVER_ERRORS` as one of SQLAlchemy's.
 
     The error itself is left out of the chain: its details quote rows.
     """
     kind: type[sa.exc.DBAPIError] = sa.exc.DBAPIError
     if isinstance(error, asyncpg.IntegrityConstraintViolationError):
         kind = sa.exc.IntegrityError
-    elif isinstance(error, asyncpg.InterfaceError):
+    elif not isinstance(error, asyncpg.PostgresError):
         kind = sa.exc.InterfaceError
     raise kind(text, None, PostgresFault(error), hide_parameters=True) from None
 
@@ -94,5 +100,5 @@ def _own(connection: sa.Connection) -> asyncpg.Connection:
 def _wait(text: str, coming: Coroutine[Any, Any, T]) -> T:
     try:
         return await_only(coming)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DRIVER_ERRORS as error:
         raise_error(text, error)

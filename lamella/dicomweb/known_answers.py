@@ -61,13 +61,13 @@ class KnownAnswer:
     body: KnownBody
 
 
-def recall(services: Services, scope: HTTPScope) -> KnownAnswer | None:
+async def recall(services: Services, scope: HTTPScope) -> KnownAnswer | None:
     """Return the answer to a GET request if it is known and still holds."""
     key = _name(scope)
     known = services.known_answers.get(key) if key is not None else None
     if known is None:
         return None
-    view = recall_view(services.repository, known.dataset, known.revision)
+    view = await recall_view(services.repository, known.dataset, known.revision)
     if view is None or view.shown_id != known.view.shown_id or view.dataset != known.view.dataset:
         return None
     return known

@@ -151,11 +151,11 @@ class Pinned:
         return f'"{hashlib.sha256(facts.encode()).hexdigest()[:40]}"'
 
 
-def recall_pinned(request: Request[Any, Any, Any]) -> Pinned | None:
-    """Return the request pinned, if what its revision resolves to is known without a query."""
+async def recall_pinned(request: Request[Any, Any, Any]) -> Pinned | None:
+    """Return the request pinned, if what its revision resolves to is known; see `recall_view`."""
     services = services_of(request)
     names = request.path_params
-    view = recall_view(services.repository, names["dataset"], names.get("revision"))
+    view = await recall_view(services.repository, names["dataset"], names.get("revision"))
     return None if view is None else _remember(request, services, view)
 
 

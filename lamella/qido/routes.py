@@ -69,7 +69,7 @@ ROUTES = (search_studies, search_series, search_instances)
 
 
 async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
-    pinned, query, page = _recall(request, level) or await _find(request, level)
+    pinned, query, page = await _recall(request, level) or await _find(request, level)
     form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
     warnings = _warn(pinned, query, page.has_more)
     if form.is_xml:
@@ -77,13 +77,13 @@ async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
     return await pinned.answer(form.media_type, b"[" + b",".join(page.results) + b"]", warnings)
 
 
-def _recall(
+async def _recall(
     request: Request[Any, Any, Any], level: Level
 ) -> tuple[Pinned, Query, ResultPage] | None:
     """Return what is found in memory, which is tried for the series of a study only."""
     if level is not Level.SERIES or "study" not in request.path_params:
         return None
-    pinned = recall_pinned(request)
+    pinned = await recall_pinned(request)
     if pinned is None:
         return None
     query = _parse(request, level)

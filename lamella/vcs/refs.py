@@ -35,7 +35,7 @@ COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _RESERVED = frozenset({"studies", "series", "instances", "wado", "HEAD"})
 
 
-_SELECT_DATASET = sa.select(
+DATASET_COLUMNS = (
     dataset.c.id,
     dataset.c.name,
     dataset.c.default_branch,
@@ -47,6 +47,9 @@ _SELECT_DATASET = sa.select(
     dataset.c.hidden,
     dataset.c.n_subscriptions,
 )
+"""What a `DatasetRow` is made of."""
+
+_SELECT_DATASET = sa.select(*DATASET_COLUMNS)
 _FIND_DATASET = Statement(_SELECT_DATASET.where(dataset.c.name == sa.bindparam("name")))
 _READ_DATASET = Statement(_SELECT_DATASET.where(dataset.c.id == sa.bindparam("dataset_id")))
 # NO KEY UPDATE: rows that refer to the dataset are inserted before its lock is taken, and the

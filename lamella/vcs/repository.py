@@ -68,6 +68,7 @@ class Repository:
             of the commit, so one whose transaction was undone does no harm.)
         counts: Counts of studies and series by tag, by root of the tree, study and series.
         views: Resolved revisions.
+        commits: Commits that revisions led to, by dataset and id; they never change.
         shown: Commits as they are shown where something is hidden, by dataset, digest of what is
             hidden, and commit.
         shelf: Documents of series, on disk.
@@ -88,6 +89,9 @@ class Repository:
             COUNT_CACHE_ENTRIES
         )
         self.views = KnownViews(archive.database)
+        self.commits: LeastRecent[tuple[int, bytes], StoredCommit] = LeastRecent(
+            SHOWN_CACHE_ENTRIES
+        )
         self.shown: LeastRecent[tuple[int, bytes, bytes], StoredCommit] = LeastRecent(
             SHOWN_CACHE_ENTRIES
         )

@@ -27,7 +27,7 @@ class Shortcut:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        known = recall(self._services, scope)
+        known = await recall(self._services, scope)
         pieces = await _read(known) if known is not None else None
         if known is None or pieces is None:
             await self._app(scope, receive, send)

@@ -1,15 +1,17 @@
-"""Prepared statements: the same answers as SQLAlchemy gives, and its errors."""
+"""Prepared statements on both databases: the same answers as SQLAlchemy gives, and its errors."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from lamella.archive.database import Database, open_database
-from lamella.archive.statements import MissingInsert, Statement, insert_into
+from lamella.archive.statements import MissingInsert, Statement, fetch_text, insert_into
+from tests.harness.postgresql import run_postgresql
 
 TABLE = sa.Table(
     "thing",
@@ -46,11 +48,22 @@ TOUCH = Statement(
 )
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    opened = open_database(f"sqlite:///{tmp_path / 'test.db'}")
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    with run_postgresql() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    is_sqlite = request.param == "sqlite"
+    url = (
+        f"sqlite:///{tmp_path / 'test.db'}" if is_sqlite else request.getfixturevalue("server_url")
+    )
+    opened = open_database(url)
     await opened.write(lambda c: TABLE.create(c))
     yield opened
+    await opened.write(lambda c: TABLE.drop(c))
     await opened.close()
 
 
@@ -120,6 +133,57 @@ async def test_a_failed_transaction_undoes_what_statements_did(database: Databas
     with pytest.raises(ValueError):  # noqa: PT011
         await database.write(work)
     assert await database.read(lambda c: FIND.fetch_row(c, {"name": "a"})) is None
+
+
+async def test_text_with_question_marks_for_values(database: Database) -> None:
+    await database.write(lambda c: INSERT.run_many(c, make_rows(["a", "b", "c"])))
+    text = "SELECT name, data FROM thing WHERE size >= ? AND name IN (?, ?) ORDER BY name LIMIT ?"
+    found = await database.read(lambda c: fetch_text(c, text, (1, "a", "b", 5)))
+    assert [tuple(row) for row in found] == [("b", b"b")]
+
+
+async def test_one_select_without_a_transaction(database: Database) -> None:
+    await database.write(lambda c: INSERT.run_many(c, make_rows(["a", "b"])))
+    names = {"above": -1, "names": ["b", "a"]}
+    assert [tuple(row) for row in await database.fetch(LIST, names)] == [("a",), ("b",)]
+
+
+async def test_work_of_both_kinds_shares_a_transaction(database: Database) -> None:
+    """Prepared statements see what SQLAlchemy did in their transaction, and the other way round."""
+
+    def work(connection: sa.Connection) -> list[object]:
+        INSERT.run_many(connection, make_rows(["a"]))
+        connection.execute(sa.update(TABLE).values(size=9))
+        with pytest.raises(sa.exc.IntegrityError), connection.begin_nested():
+            INSERT.run_many(connection, make_rows(["b", "a"]))
+        return [
+            FIND.fetch_value(connection, {"name": "b"}),
+            [tuple(row) for row in connection.execute(sa.select(TABLE.c.name, TABLE.c.size))],
+        ]
+
+    assert await database.write(work) == [None, [("a", 9)]]
+
+
+async def test_a_read_sees_one_state(database: Database) -> None:
+    await database.write(lambda c: INSERT.run_many(c, make_rows(["a"])))
+    loop = asyncio.get_running_loop()
+
+    def write_meanwhile() -> None:
+        asyncio.run_coroutine_threadsafe(
+            database.write(lambda c: INSERT.run_many(c, make_rows(["b"]))), loop
+        ).result()
+
+    def work(connection: sa.Connection) -> list[int]:
+        counts = [len(LIST.fetch_all(connection, {"above": -1, "names": ["a", "b"]}))]
+        if database.works_in_threads:
+            write_meanwhile()
+        else:
+            sa.util.await_only(asyncio.to_thread(write_meanwhile))
+        counts.append(len(LIST.fetch_all(connection, {"above": -1, "names": ["a", "b"]})))
+        return counts
+
+    assert await database.read(work) == [1, 1]
+    assert len(await database.fetch(LIST, {"above": -1, "names": ["a", "b"]})) == 2
 
 
 def test_types_that_need_converting_are_refused() -> None:
