@@ -1,4 +1,8 @@
-"""`/api/v1/aets` and `/api/v1/peers`: AE titles that stand for revisions, and known peers."""
+"""What DIMSE goes by: AE titles that stand for revisions, known peers, rules of both directions.
+
+`/api/v1/aets`, `/api/v1/peers`, `/api/v1/routes` (where stores go), `/api/v1/forwarding` (where
+commits go on to).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from litestar import Request, delete, post, route
 from lamella.archive.database import Database
 from lamella.dicomweb.services import services_of
 from lamella.dimse_gateway.ae_titles import add_ae_title, delete_ae_title, list_ae_titles
+from lamella.dimse_gateway.forwarding import add_rule, delete_rule, list_rules
 from lamella.dimse_gateway.peers import add_peer, delete_peer, list_peers
+from lamella.dimse_gateway.routes import ANY, add_route, delete_route, list_routes
 from lamella.errors import AlreadyExists
 from lamella.settings import Address
 
@@ -36,6 +42,25 @@ class NewPeer(msgspec.Struct, forbid_unknown_fields=True):
     port: int
     title: str
     tls: bool = False
+
+
+class NewRoute(msgspec.Struct, forbid_unknown_fields=True):
+    """Where instances shall go that are stored so; `match` is Keyword=PATTERN."""
+
+    dataset: str
+    branch: str | None = None
+    called: str = ANY
+    calling: str = ANY
+    match: str = ""
+
+
+class NewRule(msgspec.Struct, forbid_unknown_fields=True):
+    """What commits bring that a peer shall have; keys are Keyword=value, of series."""
+
+    dataset: str
+    peer: str
+    branch: str = ""
+    keys: list[str] = []
 
 
 @route("/aets", http_method=READ, name="list-ae-titles")
@@ -84,7 +109,57 @@ async def remove_peer(request: AnyRequest, peer: str) -> None:
     await _database(request).write(lambda c: delete_peer(c, peer))
 
 
+@route("/routes", http_method=READ, name="list-routes")
+async def get_routes(request: AnyRequest) -> list[Json]:
+    """List the rules of where stores go, in their order."""
+    return [one.describe() for one in await _database(request).read(list_routes)]
+
+
+@post("/routes", name="add-route")
+async def post_route(request: AnyRequest, data: NewRoute) -> Json:
+    """Add a rule of where stores go, behind those there are."""
+    added = await _database(request).write(
+        lambda c: add_route(
+            c, data.dataset, data.branch, called=data.called, calling=data.calling, match=data.match
+        )
+    )
+    return added.describe()
+
+
+@delete("/routes/{route_id:int}", name="delete-route")
+async def remove_route(request: AnyRequest, route_id: int) -> None:
+    """Delete a rule of where stores go."""
+    await _database(request).write(lambda c: delete_route(c, route_id))
+
+
+@route("/forwarding", http_method=READ, name="list-forwarding")
+async def get_rules(request: AnyRequest) -> list[Json]:
+    """List the rules by which commits go on to peers."""
+    return [one.describe() for one in await _database(request).read(list_rules)]
+
+
+@post("/forwarding", name="add-forwarding")
+async def post_rule(request: AnyRequest, data: NewRule) -> Json:
+    """Send what commits bring from now on to a peer."""
+    added = await _database(request).write(
+        lambda c: add_rule(c, data.dataset, data.branch, data.peer, data.keys)
+    )
+    return added.describe()
+
+
+@delete("/forwarding/{rule_id:int}", name="delete-forwarding")
+async def remove_rule(request: AnyRequest, rule_id: int) -> None:
+    """Send no more by a rule."""
+    await _database(request).write(lambda c: delete_rule(c, rule_id))
+
+
 HANDLERS = [
+    get_routes,
+    post_route,
+    remove_route,
+    get_rules,
+    post_rule,
+    remove_rule,
     get_ae_titles,
     post_ae_title,
     remove_ae_title,

@@ -150,7 +150,31 @@ def test_a_running_server_knows_titles_and_peers_at_once(
         assert httpx.post(peers, json=new).status_code == 409
         assert httpx.post(peers, json={**new, "name": "p2", "title": "P2", "port": 0}).is_error
         assert [one["name"] for one in httpx.get(peers).json()] == ["lost", "pacs", "self"]
+        check_rules(server.http)
         assert httpx.delete(f"{peers}/pacs").status_code == 204
+
+
+def check_rules(http: str) -> None:
+    """Add, list and delete the rules of both directions by the API; peer `pacs` is known."""
+    routes, forwarding = f"{http}/api/v1/routes", f"{http}/api/v1/forwarding"
+    added = httpx.post(
+        routes, json={"dataset": "default", "calling": "CT*", "match": "Modality=CT"}
+    )
+    assert (added.status_code, added.json()["branch"]) == (201, "main")
+    assert httpx.post(routes, json={"dataset": "default", "match": "Nonsense=1"}).status_code == 400
+    assert httpx.post(routes, json={"dataset": "nowhere"}).status_code == 404
+    assert httpx.get(routes).json() == [added.json()]
+    assert [httpx.delete(f"{routes}/1").status_code for _ in range(2)] == [204, 404]
+
+    added = httpx.post(
+        forwarding, json={"dataset": "default", "peer": "pacs", "keys": ["Modality=CT"]}
+    )
+    assert (added.status_code, added.json()["branch"]) == (201, None)
+    for wrong, status in (({"peer": "nobody"}, 404), ({"peer": "pacs", "keys": ["CT"]}, 400)):
+        assert httpx.post(forwarding, json={"dataset": "default", **wrong}).status_code == status
+    assert httpx.get(forwarding).json() == [added.json()]
+    here = f"{forwarding}/{added.json()['id']}"
+    assert [httpx.delete(here).status_code for _ in range(2)] == [204, 404]
 
 
 async def test_stores_follow_the_first_route_that_fits(door: Door, tmp_path: Path) -> None:
