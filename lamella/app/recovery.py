@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from contextlib import suppress
 
 from lamella.archive.packs.store import PackStore
-from lamella.errors import LamellaError, OutOfResources
+from lamella.archive.rounds import Rounds
+from lamella.errors import OutOfResources
 from lamella.vcs.commits import commit_abandoned, list_abandoned
 from lamella.vcs.repository import Repository
 
@@ -37,33 +36,15 @@ async def remove_left_packs(packs: PackStore) -> None:
             logger.warning("removed what writers left half-done", extra={"count": count})
 
 
-class Sweeper:
-    """Looks for sessions whose lease ran out, for as long as the server runs."""
+class Sweeper(Rounds):
+    """Commits sessions whose lease ran out, for as long as the server runs."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look, every 15 s."""
-        self._task = asyncio.create_task(self._sweep())
-
-    async def stop(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        super().__init__(self._sweep, SWEEP_EVERY_S, logger, "sweep failed", pauses_first=True)
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
-            try:
-                await _commit(self._repository, None)
-            except LamellaError as error:
-                logger.error("sweep failed: %s", error.detail)
-            except Exception:  # the next sweep may succeed, so the sweeper must not end here
-                logger.exception("sweep failed")
+        await _commit(self._repository, None)
 
 
 async def _commit(repository: Repository, node_id: str | None) -> int:

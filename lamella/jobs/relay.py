@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 
 import sqlalchemy as sa
 from dramatiq import Broker
 
 from lamella.archive.database import Database
 from lamella.archive.outbox import list_unsent, note_sent
-from lamella.errors import LamellaError
+from lamella.archive.rounds import Rounds
 from lamella.jobs.broker import send
 
 logger = logging.getLogger("lamella.jobs")
@@ -21,7 +20,7 @@ AGAIN_AFTER_US = 20_000_000
 PAGE = 100
 
 
-class Relay:
+class Relay(Rounds):
     """Relays the outbox to a broker; any number of processes may.
 
     Args:
@@ -32,32 +31,7 @@ class Relay:
     def __init__(self, database: Database, broker: Broker) -> None:
         self._database = database
         self._broker = broker
-        self._is_troubled = False
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look, twice a second."""
-        self._task = asyncio.create_task(self._look())
-
-    async def stop(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _look(self) -> None:
-        while True:
-            try:
-                await self._relay()
-                self._is_troubled = False
-            except LamellaError as error:
-                if not self._is_troubled:  # once, not twice a second
-                    logger.error("jobs wait: %s", error.detail)
-                self._is_troubled = True
-            except Exception:  # the next look may succeed, so this must not end here
-                logger.exception("jobs wait")
-            await asyncio.sleep(LOOK_EVERY_S)
+        super().__init__(self._relay, LOOK_EVERY_S, logger, "jobs wait")
 
     async def _relay(self) -> None:
         if not await self._database.read(lambda c: list_unsent(c, AGAIN_AFTER_US, 1)):
