@@ -17,6 +17,7 @@ from lamella.upkeep.doctor.free_space import check_free_space
 from lamella.upkeep.doctor.pack_store import check_pack_store
 from lamella.upkeep.doctor.ports import check_ports
 from lamella.upkeep.doctor.python_version import check_python_version
+from lamella.upkeep.doctor.redis_server import check_redis
 from lamella.upkeep.doctor.result import CheckResult, fail_with
 from lamella.upkeep.doctor.server import check_server
 
@@ -33,6 +34,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("free space", check_free_space),
     ("database", check_database),
     ("packs", check_pack_store),
+    ("redis", check_redis),
     ("server", check_server),
     ("ports", check_ports),
     ("exposure", check_exposure),

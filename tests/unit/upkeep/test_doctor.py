@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
 
 from lamella.archive.installation import ServerLock, open_archive
@@ -20,9 +21,11 @@ from lamella.upkeep.doctor.data_folder import check_data_folder, find_existing
 from lamella.upkeep.doctor.database import check_database
 from lamella.upkeep.doctor.file_system import read_file_system
 from lamella.upkeep.doctor.ports import check_ports
+from lamella.upkeep.doctor.redis_server import check_redis
 from lamella.upkeep.doctor.server import find_server
 from lamella.vcs.datasets import ensure_default
 from lamella.vcs.tables import reflog
+from tests.harness.redis_server import run_redis
 
 FREE = {"http": "127.0.0.1:0", "dimse": "127.0.0.1:0"}
 
@@ -33,6 +36,29 @@ async def make_installation(folder: Path) -> Settings:
     await archive.database.write(ensure_default)
     await archive.close()
     return settings
+
+
+async def test_redis_is_looked_at_where_it_is_named() -> None:
+    assert await check_redis(Settings(**FREE)) == []
+    with run_redis() as server, redis.Redis.from_url(server.url_of()) as client:
+        settings = Settings(redis_url=server.url_of(), **FREE)
+        (sound,) = await check_redis(settings)
+        assert sound.status is Status.OK
+        assert "maxmemory-policy=noeviction, not persistent." in sound.sentence
+        client.config_set("save", "60 1")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        (unbounded,) = await check_redis(settings)
+        assert unbounded.status is Status.OK
+        assert "maxmemory-policy=allkeys-lru, persistent." in unbounded.sentence
+        client.config_set("maxmemory", "100mb")
+        (evicting,) = await check_redis(settings)
+        assert evicting.status is Status.WARN
+        assert "set it to noeviction" in evicting.sentence
+        server.kill()
+        (gone,) = await check_redis(settings)
+        assert gone.status is Status.FAIL
+    (wrong,) = await check_redis(Settings(redis_url="nonsense", **FREE))
+    assert wrong.status is Status.FAIL
 
 
 def find(results: list[CheckResult], name: str) -> list[CheckResult]:
