@@ -1,4 +1,4 @@
-"""The first page: what is here, and where its doors are."""
+"""The first page: what is here, where its doors are, and what is done in the background."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lamella import __version__
 from lamella.dicomweb.locations import base_url, join_path
 from lamella.dicomweb.services import services_of
 from lamella.vcs.refs import TAG, DatasetRow, list_datasets, list_refs
+from lamella.web.work_table import REFRESH, is_moving, read_jobs, write_table
 
 NEWEST_TAGS = 10
 
@@ -21,14 +22,23 @@ Shown = tuple[DatasetRow, list[str]]
 
 @route("/", http_method=["GET", "HEAD"], name="first-page", media_type=MediaType.HTML)
 async def get_first_page(request: Request[Any, Any, Any]) -> str:
-    """Show what is here and where its doors are."""
+    """Show what is here, where its doors are, and how far jobs are."""
     services = services_of(request)
-    shown = await services.repository.archive.database.read(_read_datasets)
+    database = services.repository.archive.database
+    shown, jobs = await database.read(lambda c: (_read_datasets(c), read_jobs(c)))
     base = escape(base_url(request))
     rows = "".join(_describe(base, row, tags) for row, tags in shown)
     example = f"{base}{join_path('dicomweb', shown[0][0].name, shown[0][0].default_branch)}"
     aet = escape(services.settings.aet)
-    return _PAGE.format(base=base, rows=rows, example=example, aet=aet, version=escape(__version__))
+    return _PAGE.format(
+        base=base,
+        rows=rows,
+        example=example,
+        aet=aet,
+        version=escape(__version__),
+        refresh=REFRESH if is_moving(jobs) else "",
+        work=write_table(jobs, base),
+    )
 
 
 ROUTES = (get_first_page,)
@@ -65,16 +75,17 @@ def _link_studies(base: str, dataset: str, revision: str) -> str:
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Lamella</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="viewport" content="width=device-width, initial-scale=1">{refresh}
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}}
 code,pre{{background:#f2f2f2;padding:.1em .3em}}pre{{padding:.6em;overflow:auto}}
-th,td{{text-align:left;padding:.2em 1.2em .2em 0;vertical-align:top}}</style></head>
+th,td{{text-align:left;padding:.2em 1.2em .2em 0;vertical-align:top}}
+progress{{width:10rem;vertical-align:middle}}</style></head>
 <body><h1>Lamella</h1>
 <p>A DICOMweb archive in which every view is pinned to a commit. Version {version}.</p>
 <h2>Datasets</h2>
 <table><thead><tr><td>dataset</td><td>studies at</td><td>lists</td></tr></thead>
 <tbody>{rows}</tbody></table>
-<h2>Doors</h2>
+{work}<h2>Doors</h2>
 <p>DICOMweb: <code>{base}/dicomweb/&lt;dataset&gt;/&lt;revision&gt;</code>, where the revision is a
 branch, a tag, a commit id, <code>main~2</code> or <code>main@2026-11-01T12:00:00Z</code>. Without
 one it is the dataset's default branch. DIMSE: AE title <code>{aet}</code> stores into dataset
