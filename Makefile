@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 ON_STACK := LAMELLA_TEST_STACK=postgresql+s3
+# Three processes on two cores: a third of the time a test waits for a server to start or a disk.
+RUNNERS ?= 3
+IN_PARALLEL := -n $(RUNNERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 # What CI runs a second time on PostgreSQL and S3: doors, history, crashes, the conformance suite.
@@ -32,13 +35,13 @@ ifeq ($(CI),true)
 	@.ci/services
 	$(MAKE) --no-print-directory check
 endif
-	$(PYTEST) -m "not soak" -n 2 --dist worksteal
+	$(PYTEST) -m "not soak" $(IN_PARALLEL)
 ifeq ($(CI),true)
-	$(ON_STACK) $(PYTEST) -m "not soak" -n 2 --dist worksteal $(STACK)
+	$(ON_STACK) $(PYTEST) -m "not soak" $(IN_PARALLEL) $(STACK)
 endif
 
 test-stack: $(VENV)/test ## run all tests that come through the doors on PostgreSQL and S3
-	$(ON_STACK) $(PYTEST) -m "not soak" -n 2 --dist worksteal \
+	$(ON_STACK) $(PYTEST) -m "not soak" $(IN_PARALLEL) \
 		tests/integration tests/peer tests/crash tests/conformance tests/property tests/browser
 
 soak: $(VENV)/test ## run the long forms of tests (an hour or more)

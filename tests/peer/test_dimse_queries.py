@@ -5,8 +5,11 @@ from __future__ import annotations
 import fnmatch
 import random
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import httpx
 import pytest
@@ -62,9 +65,9 @@ class Key:
 
 
 def make_collection(rng: random.Random) -> list[Dataset]:
-    """Return 40 studies of one to three series of one to three instances."""
+    """Return 24 studies of one to three series of one to three instances."""
     held = []
-    for _ in range(40):
+    for _ in range(24):
         study = {name: rng.choice(TEXTS[name]) for name in STUDY_KEYS}
         study |= {
             "PatientName": rng.choice(NAMES),
@@ -205,10 +208,34 @@ def search(client: httpx.Client, server: RunningServer, level: str, keys: list[K
     return [one[TAGS[level]]["Value"][0] for one in (answer.json() if answer.content else [])]
 
 
+@contextmanager
+def released(association: Association) -> Iterator[None]:
+    """Release an association at the end of a block."""
+    yield
+    association.release()
+
+
+@contextmanager
+def hold_reactor(association: Association) -> Iterator[None]:
+    """Keep pynetdicom's own thread still, which on a busy machine takes an answer for a request.
+
+    It says that it has stopped (`_is_paused`) before it has, so `send_c_find` may go on too early.
+    """
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    while not association._is_paused:
+        sleep(0.01)
+    sleep(0.2)  # until it has stopped
+    association._reactor_checkpoint = Event()  # what `send_c_find` sets wakes nobody
+    try:
+        yield
+    finally:
+        association._reactor_checkpoint = checkpoint
+        checkpoint.set()
+
+
 @pytest.fixture
 def association_of() -> Iterator[Callable[[RunningServer], Association]]:
-    made: list[Association] = []
-
     def associate(server: RunningServer) -> Association:
         item = SOPClassExtendedNegotiation()
         item.sop_class_uid, item.service_class_application_information = StudyRoot, b"\x01"
@@ -218,12 +245,12 @@ def association_of() -> Iterator[Callable[[RunningServer], Association]]:
             "127.0.0.1", server.dimse_port, ae_title=server.aet, ext_neg=[item]
         )
         assert association.is_established
-        made.append(association)
+        holds.enter_context(released(association))
+        holds.enter_context(hold_reactor(association))
         return association
 
-    yield associate
-    for association in made:
-        association.release()
+    with ExitStack() as holds:
+        yield associate
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR")  # patterns are none of CS
