@@ -9,33 +9,60 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from threading import Thread
+from typing import TypeVar
 
 from lamella.deid.keys import ProjectKey
 from lamella.deid.pipeline import Made, Pipeline
 from lamella.deid.profiles import Profile
 from lamella.deid.results import Verdict
+from lamella.errors import LamellaError, OutOfResources
 
-_pipeline: Pipeline | None = None  # of a worker process
+T = TypeVar("T")
+
+NICENESS = 10
+"""Of the processes: who waits for an answer of a server goes first."""
+
+# of a worker process
+_pipeline: Pipeline | None = None
+_failure: LamellaError | None = None
+
+# spawned: a fork would take threads' locks and database connections along
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
-def _load(profile: Profile, key: ProjectKey) -> None:
-    global _pipeline
-    Thread(target=_end_with_parent, daemon=True).start()
-    _pipeline = Pipeline(profile, key)
+def _begin(lifeline: Connection) -> None:
+    """Become a process that ends with its crew, and lets others go first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    os.nice(NICENESS)
+    Thread(target=_end_with_crew, args=(lifeline,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a pool's workers would wait for ever for more."""
+def _load(lifeline: Connection, profile: Profile, key: ProjectKey) -> None:
+    global _pipeline, _failure
+    _begin(lifeline)
+    try:
+        _pipeline = Pipeline(profile, key)
+    except LamellaError as error:  # raised here, it would count as a process that died
+        _failure = error
+
+
+def _end_with_crew(lifeline: Connection) -> None:
+    """End this process when its crew is dismissed, or its parent gone: it would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
+    wait([lifeline, parent.sentinel])
     os._exit(1)
 
 
 def _run(data: bytes, n_slices: int) -> Made:
+    if _failure is not None:
+        raise _failure
     assert _pipeline is not None
     return _pipeline.run(data, n_slices)
 
@@ -51,6 +78,7 @@ class Crew:
         self.size = size or max(1, os.cpu_count() or 1)
         self._profile = profile
         self._key = key
+        self._lifeline, self._held = _CONTEXT.Pipe(duplex=False)
         self._pool = self._hire(self.size)
         self._turn = asyncio.Lock()
 
@@ -60,6 +88,9 @@ class Crew:
         Args:
             data: Its Part 10 file.
             n_slices: How many instances its series has.
+
+        Raises:
+            InvalidRequest: An engine that the profile needs cannot be loaded.
         """
         loop, pool = asyncio.get_running_loop(), self._pool
         try:
@@ -68,8 +99,10 @@ class Crew:
             return await self._run_alone(pool, data, n_slices)
 
     def dismiss(self) -> None:
-        """End the processes; what they work on is lost."""
+        """End the processes at once; what they work on is lost."""
+        self._held.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._lifeline.close()
 
     async def _run_alone(self, broken: ProcessPoolExecutor, data: bytes, n_slices: int) -> Made:
         async with self._turn:
@@ -85,8 +118,27 @@ class Crew:
                 alone.shutdown(wait=False, cancel_futures=True)
 
     def _hire(self, size: int) -> ProcessPoolExecutor:
-        # spawned: a fork would take threads' locks and database connections along
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(
-            size, mp_context=context, initializer=_load, initargs=(self._profile, self._key)
-        )
+        needs = (self._lifeline, self._profile, self._key)
+        return ProcessPoolExecutor(size, mp_context=_CONTEXT, initializer=_load, initargs=needs)
+
+
+async def run_apart(work: Callable[..., T], *needs: object) -> T:
+    """Run a function once in a process of its own, which decodes what may be broken.
+
+    Args:
+        work: Of a module; its arguments and its result cross over pickled.
+        needs: Its arguments.
+
+    Raises:
+        OutOfResources: The process died.
+    """
+    lifeline, held = _CONTEXT.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_begin, initargs=(lifeline,))
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, *needs)
+    except BrokenProcessPool as error:
+        raise OutOfResources("The process that decoded these pixels died.") from error
+    finally:
+        held.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+        lifeline.close()

@@ -38,6 +38,19 @@ def mark(attributes: Dataset, plan: Plan, applied: Sequence[Code]) -> tuple[Code
     return codes
 
 
+def mark_more(attributes: Dataset, code: Code) -> None:
+    """Write one more code of what was done, unless it stands there.
+
+    Args:
+        attributes: De-identified; changed in place.
+        code: Of what was done since.
+    """
+    items = list(attributes.get("DeidentificationMethodCodeSequence") or ())
+    if all(item.get("CodeValue") != code.value for item in items):
+        items = sorted([*items, _make_item(code)], key=lambda item: str(item.CodeValue))
+        attributes.DeidentificationMethodCodeSequence = items
+
+
 def _make_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue = code.value

@@ -22,7 +22,8 @@ from lamella.deid.headers import clean
 from lamella.deid.identifiers import collect
 from lamella.deid.keys import ProjectKey
 from lamella.deid.lenient import UNREADABLE, lenient
-from lamella.deid.pixels.cleaning import CleanedPixels, clean_pixels, describe_engine
+from lamella.deid.pixels.boxes import Box
+from lamella.deid.pixels.cleaning import clean_pixels, describe_engine
 from lamella.deid.pixels.cleaning import find_engine as find_pixel_engine
 from lamella.deid.pixels.faces import may_show_face
 from lamella.deid.profiles import Profile
@@ -66,7 +67,7 @@ class Made:
         verdict: Whether it may go on.
         reasons: Codes of why it may not, each once.
         changes: How often what was done to which attribute: (path, action) to a number.
-        boxes: Rectangles that were blacked, in all frames.
+        drawn: Rectangles that were blacked, of each frame; empty if none were.
         codes: What (0012,0064) says was applied, as code values.
         uids: Old UID to new. Secret.
         patients: Old patient id to new. Secret.
@@ -76,10 +77,15 @@ class Made:
     verdict: Verdict
     reasons: tuple[str, ...]
     changes: Mapping[tuple[str, str], int]
-    boxes: int = 0
+    drawn: tuple[tuple[Box, ...], ...] = ()
     codes: tuple[str, ...] = ()
     uids: Mapping[str, str] | None = None
     patients: Mapping[str, str] | None = None
+
+    @property
+    def boxes(self) -> int:
+        """How many rectangles were blacked, in all frames."""
+        return sum(len(own) for own in self.drawn)
 
 
 class Pipeline:
@@ -135,7 +141,7 @@ class Pipeline:
             verdict=verdict,
             reasons=tuple(dict.fromkeys(reason.code for reason in found)),
             changes=Counter((change.path, change.action) for change in cleaned.changes),
-            boxes=_count_boxes(pixels),
+            drawn=pixels.boxes,
             codes=tuple(code.value for code in cleaned.codes),
             uids=dict(cleaned.uids),
             patients=dict(cleaned.patients),
@@ -147,7 +153,3 @@ def _count_frames(attributes: pydicom.Dataset) -> int:
         return int(attributes.get("NumberOfFrames") or 1)
     except (TypeError, ValueError):
         return 1
-
-
-def _count_boxes(pixels: CleanedPixels) -> int:
-    return sum(len(boxes) for boxes in pixels.boxes)

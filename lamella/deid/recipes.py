@@ -72,16 +72,31 @@ def read_toml(text: str, name: str) -> Profile:
     """
     try:
         fields = tomllib.loads(text)
-        base = BUILT_IN.get(str(fields.pop("extends", "basic")))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(f"The profile {name!r} cannot be read: {error}.") from error
+    return read_fields(fields, name)
+
+
+def read_fields(fields: dict[str, Any], name: str) -> Profile:
+    """Return a profile of fields as TOML or JSON has them.
+
+    Raises:
+        InvalidRequest: They say what a profile does not have.
+    """
+    given = dict(fields)
+    try:
+        base = BUILT_IN.get(str(given.pop("extends", "basic")))
         if base is None:
             raise InvalidRequest(f"The profile {name!r} extends none of {', '.join(BUILT_IN)}.")
-        rules = [rule for entry in fields.pop("rules", []) for rule in _read_entry(entry)]
-        pixels = {**msgspec.to_builtins(base.pixels), **fields.pop("pixels", {})}
-        merged = {**msgspec.to_builtins(base), "name": name, **fields, "pixels": pixels}
+        rules = [rule for entry in given.pop("rules", []) for rule in _read_entry(entry)]
+        pixels = {**msgspec.to_builtins(base.pixels), **given.pop("pixels", {})}
+        merged = {**msgspec.to_builtins(base), "name": name, **given, "pixels": pixels}
         merged["rules"] = msgspec.to_builtins([*base.rules, *rules])
-        return msgspec.convert(merged, Profile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, TypeError, AttributeError) as error:
+        profile = msgspec.convert(merged, Profile)
+    except (msgspec.ValidationError, TypeError, ValueError, AttributeError) as error:
         raise InvalidRequest(f"The profile {name!r} cannot be read: {error}.") from error
+    make_plan(profile)  # says now what is wrong with its edition or its tags
+    return profile
 
 
 def _read_entry(entry: dict[str, Any]) -> Iterator[SiteRule]:

@@ -1,94 +1,93 @@
-"""The report of a run as a page: what changed, how often, and what was held back. No values."""
+"""What a run did, counted as it goes along; nothing of it tells of a patient."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydicom.datadict import keyword_for_tag
-
+import lamella
+from lamella.deid.made import MadeInstance
 from lamella.deid.results import Verdict
-from lamella.deid.runs import RunReport
-from lamella.errors import OutOfResources
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #1c2430 }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% }
-td, th { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #dde3ea }
-td.n { text-align: right; font-variant-numeric: tabular-nums } code { font-size: .85em }
-.bar { display: flex; height: 1.2rem; border-radius: .3rem; overflow: hidden; margin: .5rem 0 }
-.PASS { background: #2e8b57 } .REVIEW { background: #e0a100 } .QUARANTINE { background: #b5352d }
-"""
 
 
-def write_html(report: RunReport, path: Path) -> None:
-    """Write the page.
+@dataclass(slots=True)
+class RunReport:
+    """What a run did.
 
-    Raises:
-        OutOfResources: It cannot be written.
+    Attributes:
+        source: Commit that was read, 64 hex digits.
+        profile: Its name.
+        digest: Of the profile.
+        key: Id of the project key.
+        engines: Their names, by what they read.
+        commit: Commit that holds the result, 64 hex digits.
+        is_new: Whether this run made that commit.
+        made: How many instances this run de-identified; the others were there already.
+        removed: Instances that left the branch.
+        released: Instances that the branch holds now.
+        boxes: Rectangles that were blacked.
+        verdicts: How many of the source's instances have which.
+        reasons: How many instances were held back for what.
+        decisions: How many of these a person accepted, redacted or rejected.
+        changes: How often what was done to which attribute: (path, action).
     """
-    try:
-        path.write_text(render_html(report), encoding="utf-8")
-    except OSError as error:
-        raise OutOfResources(f"The report cannot be written: {error.strerror}.") from error
 
+    source: str
+    profile: str
+    digest: str
+    key: str
+    engines: dict[str, str]
+    commit: str = ""
+    is_new: bool = False
+    made: int = 0
+    removed: int = 0
+    released: int = 0
+    boxes: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=Counter)
+    changes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-def render_html(report: RunReport) -> str:
-    """Return the page."""
-    total = max(1, sum(report.verdicts.values()))
-    bar = "".join(
-        f'<div class="{one}" style="width:{100 * report.verdicts[one] / total:.2f}%" '
-        f'title="{one}: {report.verdicts[one]}"></div>'
-        for one in Verdict
-    )
-    facts = [
-        ("Source commit", report.source),
-        ("Result", report.commit),
-        ("Profile", f"{report.profile} ({report.digest})"),
-        ("Key", report.key),
-        *((f"Engine for {what}", name) for what, name in sorted(report.engines.items())),
-        ("Made in this run", str(report.made)),
-        ("Removed from the branch", str(report.removed)),
-        ("Boxes blacked in pixels", str(report.boxes)),
-    ]
-    changes = [
-        (_name_path(path), path, action, str(count))
-        for (path, action), count in sorted(report.changes.items())
-    ]
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>De-identification</title>",
-        f"<style>{_STYLE}</style><h1>De-identification</h1><div class=bar>{bar}</div>",
-        _make_table(("", ""), facts),
-        "<h2>Verdicts</h2>",
-        _make_table(
-            ("Verdict", "Instances"), [(str(one), str(report.verdicts[one])) for one in Verdict]
-        ),
-        "<h2>Held back for</h2>" if report.reasons else "",
-        _make_table(("Reason", "Instances"), [(r, str(n)) for r, n in report.reasons.items()])
-        if report.reasons
-        else "",
-        "<h2>Attributes</h2>",
-        _make_table(("Attribute", "Path", "Action", "Times"), changes),
-        "</html>",
-    ]
-    return "\n".join(filter(None, parts))
+    @property
+    def held(self) -> int:
+        """Instances of the source that the branch does not hold."""
+        return self.verdicts.total() - self.released
 
+    def count(self, one: MadeInstance) -> None:
+        """Count what became of one instance of the source."""
+        self.verdicts[str(one.verdict)] += 1
+        self.reasons.update(one.told.reasons)
+        if one.decision:
+            self.decisions[one.decision] += 1
+        self.boxes += one.told.boxes
+        for path, action, count in one.told.changes:
+            self.changes[path, action] += count
 
-def _make_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{titles}</tr>{lines}</table>"
+    def describe(self) -> dict[str, Any]:
+        """Return the report as `--json` and the API show it."""
+        return {
+            "source": self.source,
+            "commit": self.commit,
+            "created": self.is_new,
+            "profile": {"name": self.profile, "digest": self.digest},
+            "key": self.key,
+            "engines": self.engines,
+            "version": lamella.__version__,
+            "instances": self.verdicts.total(),
+            "made": self.made,
+            "released": self.released,
+            "removed": self.removed,
+            "verdicts": {str(one): self.verdicts[one] for one in Verdict},
+            "reasons": dict(sorted(self.reasons.items())),
+            "decisions": dict(sorted(self.decisions.items())),
+            "boxes": self.boxes,
+            "attributes": [
+                {"path": path, "action": action, "count": count}
+                for (path, action), count in sorted(self.changes.items())
+            ],
+        }
 
-
-def _name_path(path: str) -> str:
-    names = []
-    for tag in path.split("."):
-        try:
-            names.append(keyword_for_tag(int(tag[:8], 16)) or "private")
-        except ValueError:
-            names.append(tag)
-    return " › ".join(names)
+    def __str__(self) -> str:
+        verdicts = " ".join(f"{one.lower()}={self.verdicts[one]}" for one in Verdict)
+        return f"made={self.made} {verdicts} removed={self.removed} commit={self.commit}"

@@ -12,10 +12,10 @@ source is removed. Instances that others stored there stay.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -24,33 +24,39 @@ from lamella.archive.database import read_clock_us
 from lamella.archive.intake import Intake
 from lamella.archive.upsert import split_batches
 from lamella.deid.crew import Crew
-from lamella.deid.identifier_maps import IdentifierMap
 from lamella.deid.keys import ProjectKey
 from lamella.deid.made import (
+    WAITING,
     MadeInstance,
     Told,
-    count_changes,
+    condense,
     load_made,
-    load_made_keys,
+    pick_ours,
     save_made,
 )
 from lamella.deid.pipeline import Made, compute_recipe, describe_engines
 from lamella.deid.profiles import Profile
+from lamella.deid.reports import RunReport
 from lamella.deid.results import Verdict
-from lamella.errors import InstanceRefused, IntegrityError, InvalidRequest
-from lamella.vcs.commits import Outcome, commit_decided
+from lamella.deid.run_rows import NewRun, begin_run, end_run
+from lamella.errors import Conflict, InstanceRefused, IntegrityError
+from lamella.vcs.commits import Committed, Outcome, commit_decided
 from lamella.vcs.judgement import Judge
 from lamella.vcs.refs import DatasetRow
 from lamella.vcs.repository import Repository
 from lamella.vcs.staging import Session, keep_intake
-from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
+from lamella.vcs.stored import key_of_entry, load_instances
 from lamella.vcs.tree import Entry, InstanceKey, Tree
 from lamella.vcs.view import View
+
+if TYPE_CHECKING:
+    from lamella.deid.identifier_maps import IdentifierMap
 
 PAGE = 500
 UNIT_INSTANCES = 64
 UNIT_BYTES = 64 << 20
 KIND = "deid"
+REJECTED_HERE = "rejected-here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,65 +70,6 @@ class Destination:
 
     dataset: DatasetRow
     branch: str
-
-
-@dataclass(slots=True)
-class RunReport:
-    """What a run did; nothing in it tells of a patient.
-
-    Attributes:
-        source: Commit that was read, 64 hex digits.
-        commit: Commit that holds the result.
-        profile: Its name.
-        made: How many instances this run de-identified; the others were there already.
-        verdicts: How many of the source's instances have which.
-        reasons: How many instances were held back for what.
-        changes: How often what was done to which attribute: (path, action).
-        boxes: Rectangles that were blacked.
-        removed: Instances that left the branch.
-    """
-
-    source: str
-    profile: str
-    digest: str
-    key: str
-    engines: dict[str, str]
-    commit: str = ""
-    is_new: bool = False
-    made: int = 0
-    removed: int = 0
-    boxes: int = 0
-    verdicts: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    changes: dict[tuple[str, str], int] = field(default_factory=dict)
-    released: int = 0
-
-    def describe(self) -> dict[str, object]:
-        """Return the report as `--json` shows it."""
-        return {
-            "source": self.source,
-            "commit": self.commit,
-            "created": self.is_new,
-            "profile": {"name": self.profile, "digest": self.digest},
-            "key": self.key,
-            "engines": self.engines,
-            "version": lamella.__version__,
-            "instances": sum(self.verdicts.values()),
-            "made": self.made,
-            "released": self.released,
-            "removed": self.removed,
-            "verdicts": {str(one): self.verdicts[one] for one in Verdict},
-            "reasons": dict(sorted(self.reasons.items())),
-            "boxes": self.boxes,
-            "attributes": [
-                {"path": path, "action": action, "count": count}
-                for (path, action), count in sorted(self.changes.items())
-            ],
-        }
-
-    def __str__(self) -> str:
-        verdicts = " ".join(f"{one.lower()}={self.verdicts[one]}" for one in Verdict)
-        return f"made={self.made} {verdicts} removed={self.removed} commit={self.commit}"
 
 
 class Run:
@@ -141,8 +88,7 @@ class Run:
         on_progress: Told how many are done, and of how many.
 
     Raises:
-        InvalidRequest: Source and destination are one dataset, or the profile needs an engine
-            that is not installed.
+        InvalidRequest: The profile needs an engine that is not installed.
     """
 
     def __init__(
@@ -159,11 +105,6 @@ class Run:
         workers: int = 0,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        if source.dataset.id == destination.dataset.id:
-            raise InvalidRequest(
-                "De-identified instances go into a dataset of their own: who may read a dataset "
-                "may read all of its branches."
-            )
         self._repository = repository
         self._source = source
         self._destination = destination
@@ -176,6 +117,9 @@ class Run:
         self._on_progress = on_progress
         engines = describe_engines(profile)  # refuses at once what cannot be done
         self._recipe = compute_recipe(profile, key, engines)
+        self._run_id = 0
+        self._released: set[bytes] = set()
+        self._crew: Crew | None = None
         self.report = RunReport(source.commit_id, profile.name, profile.digest, key.id, engines)
 
     async def run(self) -> RunReport:
@@ -185,28 +129,39 @@ class Run:
             OutOfResources: There is no room; what was made stays, the branch does not move.
             RevisionNotFound: The branch was deleted meanwhile.
         """
+        self._run_id = await self._repository.archive.database.write(self._begin)
         slices = await self._count_slices()
-        total = sum(slices.values())
-        done = 0
-        crew: Crew | None = None
+        total, done = sum(slices.values()), 0
         try:
             async for page in self._read_pages():
                 known = await self._load([key_of_entry(entry) for _, entry in page])
                 new = [(names, one) for names, one in page if key_of_entry(one) not in known]
-                done += len(page) - len(new)
+                self._count(known.values())
+                done += len(known)
                 self._on_progress(done, total)
-                if new and crew is None:
-                    crew = Crew(self._profile, self._key, self._workers)
                 for unit in _cut_units(new):
-                    assert crew is not None
-                    await self._make(crew, unit, slices)
+                    await self._make(unit, slices)
                     done += len(unit)
                     self._on_progress(done, total)
         finally:
-            if crew is not None:
-                await asyncio.to_thread(crew.dismiss)
-        await self._commit()
+            if self._crew is not None:
+                await asyncio.to_thread(self._crew.dismiss)
+        await self._repository.archive.database.write(self._end)
         return self.report
+
+    def _begin(self, connection: sa.Connection) -> int:
+        return begin_run(
+            connection,
+            NewRun(
+                self._destination.dataset.id,
+                self._destination.branch,
+                self._source.dataset.id,
+                bytes.fromhex(self._source.commit_id),
+                self._recipe,
+                self._profile,
+                self._author,
+            ),
+        )
 
     async def _count_slices(self) -> dict[str, int]:
         """Return how many instances each series has."""
@@ -243,11 +198,43 @@ class Run:
         read = self._repository.archive.database.read
         return await read(lambda c: load_made(c, owner, self._recipe, sources))
 
+    def _count(self, rows: Iterable[MadeInstance]) -> None:
+        for row in rows:
+            self.report.count(row)
+            if row.is_released and row.made is not None:
+                self._released.add(row.made)
+
     async def _make(
-        self, crew: Crew, unit: Sequence[tuple[InstanceKey, Entry]], slices: dict[str, int]
+        self, unit: Sequence[tuple[InstanceKey, Entry]], slices: Mapping[str, int]
     ) -> None:
         """De-identify a unit; it is durable when this returns."""
-        turns = asyncio.Semaphore(crew.size * 2)
+        made = await self._run_pipeline(unit, slices)
+        if self._maps is not None:
+            await asyncio.to_thread(self._maps.keep, made)
+        intake = Intake(self._repository.archive)
+        rows: list[MadeInstance] = []
+        try:
+            for (_, entry), one in zip(unit, made, strict=True):
+                rows.append(await _take(intake, key_of_entry(entry), one))
+        except BaseException:
+            await intake.discard()
+            raise
+        owner = self._destination.dataset.id
+
+        def record(connection: sa.Connection) -> None:
+            intake.record(connection, owner, read_clock_us(connection))
+            save_made(connection, owner, self._recipe, self._run_id, rows)
+
+        await keep_intake(self._repository, intake, record)
+        self._count(rows)
+        self.report.made += len(rows)
+
+    async def _run_pipeline(
+        self, unit: Sequence[tuple[InstanceKey, Entry]], slices: Mapping[str, int]
+    ) -> list[Made]:
+        if self._crew is None:
+            self._crew = Crew(self._profile, self._key, self._workers)
+        crew, turns = self._crew, asyncio.Semaphore(self._crew.size * 2)
 
         async def make_one(names: InstanceKey, entry: Entry) -> Made:
             async with turns:
@@ -257,64 +244,31 @@ class Run:
                     return Made(b"", Verdict.QUARANTINE, ("damaged",), {})
                 return await crew.run(data, slices.get(names[1], 1))
 
-        made = await _gather([make_one(names, entry) for names, entry in unit])
-        if self._maps is not None:
-            await asyncio.to_thread(self._maps.keep, made)
-        intake = Intake(self._repository.archive)
-        keys: list[bytes | None] = []
-        try:
-            for index, one in enumerate(made):
-                try:
-                    taken = await intake.add(_yield_once(one.data)) if one.data else None
-                except InstanceRefused:  # such as one that lost a UID it never should have lacked
-                    made[index] = Made(b"", Verdict.QUARANTINE, ("refused",), {})
-                    taken = None
-                keys.append(None if taken is None else taken.key)
-        except BaseException:
-            await intake.discard()
-            raise
-        rows = [
-            (key_of_entry(entry), one.verdict, key, _tell(one))
-            for (_, entry), one, key in zip(unit, made, keys, strict=True)
-        ]
-        owner = self._destination.dataset.id
+        return await _gather([make_one(names, entry) for names, entry in unit])
 
-        def record(connection: sa.Connection) -> None:
-            intake.record(connection, owner, read_clock_us(connection))
-            save_made(connection, owner, self._recipe, rows)
-
-        await keep_intake(self._repository, intake, record)
-        self.report.made += len(unit)
-
-    async def _commit(self) -> None:
-        rows: list[MadeInstance] = []
-        async for page in self._read_pages():
-            found = await self._load([key_of_entry(entry) for _, entry in page])
-            rows += [found[key_of_entry(entry)] for _, entry in page]
+    def _end(self, connection: sa.Connection) -> Committed:
+        """Commit what is released, and note the report, in one transaction."""
         report = self.report
-        report.verdicts.update(str(row.verdict) for row in rows)
-        report.reasons.update(reason for row in rows for reason in row.told.reasons)
-        report.boxes = sum(row.told.boxes for row in rows)
-        report.changes = dict(count_changes(rows))
-        released = [row.made for row in rows if row.is_released and row.made is not None]
-        report.released = len(released)
+        # from the beginning, since a transaction may be tried again
+        report.released, report.removed = len(self._released), 0
+        report.reasons.pop(REJECTED_HERE, None)
         work = Session(
             self._destination.dataset,
             self._destination.branch,
             KIND,
             self._author,
-            self._message or f"De-identified {len(released)} instances by {report.profile}.",
+            self._message or f"De-identified {report.released} instances by {report.profile}.",
             provenance=self._make_provenance(),
         )
-        committed = await self._repository.archive.database.write(
-            lambda c: commit_decided(
-                c,
-                self._repository,
-                work,
-                lambda judge, tree: self._decide(c, judge, tree, released),
-            )
+        committed = commit_decided(
+            connection,
+            self._repository,
+            work,
+            lambda judge, tree: self._decide(connection, judge, tree),
         )
         report.commit, report.is_new = committed.commit_id.hex(), committed.created
+        end_run(connection, self._run_id, report.describe())
+        return committed
 
     def _make_provenance(self) -> dict[str, object]:
         report = self.report
@@ -330,26 +284,44 @@ class Run:
             "released": report.released,
         }
 
-    def _decide(
-        self, connection: sa.Connection, judge: Judge, tree: Tree, released: Sequence[bytes]
-    ) -> list[Outcome]:
+    def _decide(self, connection: sa.Connection, judge: Judge, tree: Tree) -> list[Outcome]:
+        """Bring in what is missing; take out what was made of what the source has no more."""
         owner = self._destination.dataset.id
-        wanted: dict[bytes, StoredInstance] = {}
-        for batch in split_batches(list(released)):
-            wanted.update(load_instances(connection, owner, batch))
-        ours = load_made_keys(connection, owner)
-        outcomes: list[Outcome] = []
-        names_wanted = {one.names for one in wanted.values()}
-        here: set[bytes] = set()
+        missing = set(self._released)
+        others: dict[bytes, InstanceKey] = {}
         for study_uid, series_uid, sop_uid, entry in tree.walk():
-            names, key = (study_uid, series_uid, sop_uid), key_of_entry(entry)
-            here.add(key)
-            if key in ours and key not in wanted and names not in names_wanted:
-                outcomes.append(Outcome(*names, "", judge.delete(names)))
-                self.report.removed += 1
-        for key, stored in wanted.items():
-            if key not in here:
-                judgement = judge.accept(stored)
+            key = key_of_entry(entry)
+            if key in missing:
+                missing.discard(key)
+            else:
+                others[key] = study_uid, series_uid, sop_uid
+        ours = pick_ours(connection, owner, others.keys())
+        leaving = {others[key] for key in ours}
+        outcomes = self._accept(connection, judge, sorted(missing), leaving)
+        for names in sorted(leaving):
+            outcomes.append(Outcome(*names, "", judge.delete(names)))
+            self.report.removed += 1
+        return outcomes
+
+    def _accept(
+        self,
+        connection: sa.Connection,
+        judge: Judge,
+        missing: Sequence[bytes],
+        leaving: set[InstanceKey],
+    ) -> list[Outcome]:
+        """Note what comes in; what it takes the place of does not leave."""
+        owner = self._destination.dataset.id
+        outcomes: list[Outcome] = []
+        for batch in split_batches(missing):
+            for stored in load_instances(connection, owner, batch).values():
+                leaving.discard(stored.names)
+                try:
+                    judgement = judge.accept(stored)
+                except Conflict:  # it was rejected here (IOCM), which stands until it is lifted
+                    self.report.reasons[REJECTED_HERE] += 1
+                    self.report.released -= 1
+                    continue
                 outcomes.append(Outcome(*stored.names, stored.sop_class_uid, judgement))
         return outcomes
 
@@ -377,9 +349,19 @@ class KeptMaps:
         self._patients.append(patients.items())
 
 
-def _tell(made: Made) -> Told:
+async def _take(intake: Intake, source: bytes, made: Made) -> MadeInstance:
+    """Take what was made of an instance into an intake; return its row."""
+    key = None
+    if made.data:
+        try:
+            key = (await intake.add(_yield_once(made.data))).key
+        except InstanceRefused:  # such as one that lost a UID it never should have lacked
+            made = Made(b"", Verdict.QUARANTINE, ("refused",), {})
     changes = tuple((path, action, count) for (path, action), count in made.changes.items())
-    return Told(made.reasons, changes, made.boxes, made.codes)
+    # where boxes are is for those who have to look
+    drawn = condense(made.drawn) if made.verdict is Verdict.REVIEW else ()
+    told = Told(made.reasons, changes, made.boxes, made.codes, drawn)
+    return MadeInstance(0, source, made.verdict, WAITING, key, told)
 
 
 def _cut_units(

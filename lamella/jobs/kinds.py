@@ -11,7 +11,14 @@ from lamella.vcs.work import JobKind
 
 def list_kinds() -> Mapping[str, JobKind]:
     """Return all kinds by name."""
+    from lamella.deid import work as deid
     from lamella.dimse_gateway import forwarding, reporting
 
-    kinds: tuple[JobKind, ...] = (forwarding.KIND, gc.KIND, reporting.KIND, webhooks.KIND)
+    kinds: tuple[JobKind, ...] = (
+        deid.KIND,
+        forwarding.KIND,
+        gc.KIND,
+        reporting.KIND,
+        webhooks.KIND,
+    )
     return {kind.name: kind for kind in kinds}

@@ -28,7 +28,7 @@ class LocalJobs:
     def __init__(self, runner: JobRunner, at_once: int = 2) -> None:
         self._runner = runner
         self._at_once = at_once
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], str] = {}  # and the kind of each
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -60,17 +60,23 @@ class LocalJobs:
 
     async def _begin_due(self) -> None:
         try:
-            while len(self._running) < self._at_once and await self._runner.has_due():
-                job = await self._runner.claim()
+            while len(self._running) < self._at_once and await self._runner.has_due(
+                but=self._list_busy()
+            ):
+                job = await self._runner.claim(but=self._list_busy())
                 if job is None:
                     return  # another was first
                 task = asyncio.create_task(self._run(job))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                self._running[task] = job.kind
+                task.add_done_callback(self._running.pop)
         except LamellaError as error:
             logger.error("jobs wait: %s", error.detail)
         except Exception:  # the next look may succeed, so this must not end here
             logger.exception("jobs wait")
+
+    def _list_busy(self) -> set[str]:
+        """Return the kinds of which one runs that may take long."""
+        return {kind for kind in self._running.values() if self._runner.kinds[kind].is_long}
 
     async def _run(self, job: Job) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 
 from lamella.archive.outbox import (
@@ -60,15 +60,22 @@ class JobRunner:
         self.kinds = kinds
         self.name = f"{repository.archive.node_id}/{place}jobs:"
 
-    async def has_due(self) -> bool:
-        """Tell whether there is work to be claimed."""
-        return await self.repository.archive.database.read(lambda c: has_due(c, self.kinds))
+    async def has_due(self, but: Container[str] = ()) -> bool:
+        """Tell whether there is work to be claimed, but for some kinds."""
+        kinds = [kind for kind in self.kinds if kind not in but]
+        return await self.repository.archive.database.read(lambda c: has_due(c, kinds))
 
-    async def claim(self, job_id: int | None = None) -> Job | None:
-        """Claim the work that is due longest, or one piece of it; None if there is none."""
+    async def claim(self, job_id: int | None = None, but: Container[str] = ()) -> Job | None:
+        """Claim the work that is due longest, or one piece of it; None if there is none.
+
+        Args:
+            job_id: Only this one.
+            but: None of these kinds.
+        """
+        kinds = [kind for kind in self.kinds if kind not in but]
         owner = f"{self.name}{secrets.token_hex(6)}"
         write = self.repository.archive.database.write
-        return await write(lambda c: claim(c, self.kinds, owner, job_id))
+        return await write(lambda c: claim(c, kinds, owner, job_id))
 
     async def run(self, job: Job) -> None:
         """Do claimed work to its end, and note that; a caller that is cancelled puts it back.

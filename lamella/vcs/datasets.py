@@ -35,6 +35,7 @@ from lamella.vcs.tables import (
     commit,
     conflict,
     deid_made,
+    deid_run,
     mask,
     node,
     place,
@@ -133,6 +134,7 @@ def delete_dataset(connection: sa.Connection, name: str) -> None:
         subscription,
         pushed,
         deid_made,
+        deid_run,
     ):
         connection.execute(sa.delete(table).where(table.c.dataset_id == owner.id))
     for table in (row_entry, instance_entry, attribute_index):

@@ -216,6 +216,24 @@ subscription = sa.Table(
     sqlite_autoincrement=True,
 )
 
+deid_run = sa.Table(
+    "deid_run",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), nullable=False, index=True),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("source_id", BigId, nullable=False),  # its dataset may be deleted since
+    sa.Column("source_commit", Digest, nullable=False),
+    sa.Column("recipe", Digest, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("started_us", sa.BigInteger, nullable=False),
+    sa.Column("ended_us", sa.BigInteger, nullable=True),
+    sqlite_autoincrement=True,
+)
+
+_WAITS = sa.text("verdict <> 'PASS' AND decision = ''")
 deid_made = sa.Table(
     "deid_made",
     metadata,
@@ -227,6 +245,12 @@ deid_made = sa.Table(
     sa.Column("decision", sa.Text, nullable=False),
     sa.Column("made", Digest, nullable=True),
     sa.Column("told", sa.LargeBinary, nullable=False),
+    sa.Column("run_id", BigId, nullable=True),
+    sa.Column("decided_by", sa.Text, nullable=True),
+    sa.Column("decided_us", sa.BigInteger, nullable=True),
     sa.UniqueConstraint("dataset_id", "recipe", "source", name="uq_deid_made_source"),
+    sa.Index(
+        "ix_deid_made_waiting", "dataset_id", "id", sqlite_where=_WAITS, postgresql_where=_WAITS
+    ),
     sqlite_autoincrement=True,
 )

@@ -72,11 +72,14 @@ class JobKind:
         run: Does it; returns what it came to. A `LamellaError` below 500 ends it for good; after
             any other error it is tried again.
         attempts: How often it is begun before it is given up.
+        is_long: Whether it may take hours: a process that does several pieces of work at a time
+            does one of such a kind, lest all others wait.
     """
 
     name: str
     run: Run
     attempts: int = ATTEMPTS
+    is_long: bool = False
 
 
 def describe_job(job: Job) -> dict[str, Json]:

@@ -39,7 +39,7 @@ from lamella.vcs.refs import (
 from lamella.vcs.revision import resolve
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import View, find_instance, pin_view, read_view
-from lamella.web import conflicts, indexes, jobs, network, rejections
+from lamella.web import conflicts, deid, indexes, jobs, network, rejections
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
@@ -233,6 +233,7 @@ ROUTER = Router(
         get_diff,
         *conflicts.HANDLERS,
         *jobs.HANDLERS,
+        *deid.HANDLERS,
         *rejections.HANDLERS,
         get_file,
         *indexes.HANDLERS,

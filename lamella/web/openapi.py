@@ -28,7 +28,13 @@ from lamella.web.shapes import ANSWERS, SHAPES, Schema, refer_to
 
 _READ = ("get", "head")
 _FILES = ("original-file", "conflict-file")
-_TYPES = {"first-page": "text/html", "metrics": "text/plain"}
+_TYPES = {
+    "first-page": "text/html",
+    "metrics": "text/plain",
+    "deid-report": "text/html",
+    "review-picture": "image/png",
+    "original-picture": "image/png",
+}
 _STORED = (200, 202)
 _PARAMETER_TYPES: dict[str, Schema] = {
     "limit": {"type": "integer", "minimum": 0},

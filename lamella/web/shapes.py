@@ -51,6 +51,17 @@ _ATTRIBUTE: Schema = {
     "additionalProperties": False,
 }
 
+_PROFILE = _record({"name": _TEXT, "digest": _COMMIT_ID})
+_DEID_RUN: dict[str, Schema] = {
+    "run": {"type": "integer"},
+    "source": _record({"dataset": {"anyOf": [_NAME, _NULL]}, "commit": _COMMIT_ID}),
+    "branch": _NAME,
+    "profile": _PROFILE,
+    "author": _TEXT,
+    "started": _TIME,
+    "ended": {"anyOf": [_TIME, _NULL]},
+}
+
 SHAPES: Mapping[str, Schema] = {
     "Problem": _record({"title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
     "Dataset": _record(
@@ -128,6 +139,47 @@ SHAPES: Mapping[str, Schema] = {
             "ended": {"anyOf": [_TIME, _NULL]},
         }
     ),
+    "DeidRun": _record(_DEID_RUN),
+    "DeidRunReport": _record({**_DEID_RUN, "report": {"anyOf": [{"type": "object"}, _NULL]}}),
+    "DeidRule": _record(
+        {
+            "id": {"type": "integer"},
+            "source": _record({"dataset": _NAME, "branch": _NAME}),
+            "destination": _record({"dataset": _NAME, "branch": {"anyOf": [_NAME, _NULL]}}),
+            "profile": _PROFILE,
+            "key": _TEXT,
+            "map": {"type": "boolean"},
+        }
+    ),
+    "Review": _record(
+        {
+            "number": {"type": "integer"},
+            "verdict": {"enum": ["REVIEW", "QUARANTINE"]},
+            "reasons": {"type": "array", "items": _TEXT},
+            "decision": {"enum": ["accepted", "redacted", "rejected", None]},
+            "author": {"anyOf": [_TEXT, _NULL]},
+            "decided": {"anyOf": [_TIME, _NULL]},
+            "run": {"anyOf": [{"type": "integer"}, _NULL]},
+            "has_result": {"type": "boolean"},
+            "study": {"anyOf": [_UID, _NULL]},
+            "series": {"anyOf": [_UID, _NULL]},
+            "instance": {"anyOf": [_UID, _NULL]},
+            "boxes": {
+                "type": "array",
+                "items": _record(
+                    {name: {"type": "integer"} for name in ("frame", "x", "y", "width", "height")}
+                ),
+            },
+        }
+    ),
+    "Decision": _record(
+        {
+            "numbers": {"type": "array", "items": {"type": "integer"}},
+            "decision": {"enum": ["accepted", "redacted", "rejected"]},
+            "commits": {"type": "object", "additionalProperties": _COMMIT_ID},
+            "later": {"type": "integer"},
+        }
+    ),
     "Health": {"type": "object", "additionalProperties": _TEXT},
     "Attributes": {
         "type": "object",
@@ -158,6 +210,16 @@ ANSWERS: Mapping[str, Schema] = {
     "show-job": refer_to("Job"),
     "cancel-job": refer_to("Job"),
     "retry-job": refer_to("Job"),
+    "deidentify": refer_to("Job"),
+    "list-deid-runs": list_of("DeidRun"),
+    "show-deid-run": refer_to("DeidRunReport"),
+    "list-deid-rules": list_of("DeidRule"),
+    "add-deid-rule": refer_to("DeidRule"),
+    "list-reviews": list_of("Review"),
+    "show-review": refer_to("Review"),
+    "accept-review": refer_to("Decision"),
+    "reject-review": refer_to("Decision"),
+    "redact-review": refer_to("Decision"),
     "liveness": refer_to("Health"),
     "readiness": refer_to("Health"),
     "retrieve-metadata": list_of("Attributes"),

@@ -10,13 +10,17 @@ from lamella.cli.author import name_author
 from lamella.cli.flags import Family, add_json_flag, parse_count
 from lamella.cli.output import print_json, print_lines, remark
 from lamella.cli.progress import show_count
-from lamella.cli.target import open_target, parse_target
+from lamella.cli.target import name_view, open_target, parse_target
 from lamella.cli.usage import UsageError
 from lamella.cli.workspace import run_on_repository
 from lamella.settings import Settings
 
 if TYPE_CHECKING:
-    from lamella.deid.runs import Destination, RunReport
+    import sqlalchemy as sa
+
+    from lamella.archive.outbox import Job
+    from lamella.deid.orders import Order
+    from lamella.deid.reports import RunReport
     from lamella.vcs.repository import Repository
 
 
@@ -30,17 +34,16 @@ def add_commands(family: Family) -> None:
             "SRC and DST are targets; DST is DATASET or DATASET@BRANCH, made where it is not\n"
             "there. One commit holds all that passes; what does not waits in `deid review`, and\n"
             "the exit status is 1. A second run makes only what is new. A run that was stopped\n"
-            "leaves the branch where it was, and goes on when it is run again."
+            "leaves the branch where it was, and goes on when it is run again.\n"
+            "With --background a server or worker does it: see `lamella jobs`."
         ),
     )
     parser.add_argument("source", metavar="SRC")
     parser.add_argument("destination", metavar="DST")
+    add_order_flags(parser)
     parser.add_argument(
-        "--profile", default="basic", metavar="NAME|FILE", help="basic, research, strict or a file"
+        "--background", action="store_true", help="let a server do it; print the job's number"
     )
-    parser.add_argument("--key", metavar="NAME|ID", help="the project's key (default)")
-    parser.add_argument("--no-map", action="store_true", help="keep no map of identifiers")
-    parser.add_argument("-m", "--message", default="", help="the message of the commit")
     parser.add_argument(
         "--processes", type=parse_count, default=0, metavar="N", help="(one a core)"
     )
@@ -48,87 +51,112 @@ def add_commands(family: Family) -> None:
     add_json_flag(parser)
 
 
-def run_deid(arguments: argparse.Namespace, settings: Settings) -> int:
-    """De-identify; the last line on stdout is the sum."""
-    from lamella.deid.recipes import read_profile
+def add_order_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how something is de-identified."""
+    parser.add_argument(
+        "--profile", default="basic", metavar="NAME|FILE", help="basic, research, strict or a file"
+    )
+    parser.add_argument("--key", metavar="NAME|ID", help="the project's key (default)")
+    parser.add_argument("--no-map", action="store_true", help="keep no map of identifiers")
+    parser.add_argument("-m", "--message", default="", help="the message of the commit")
 
-    profile = read_profile(arguments.profile)
+
+def read_order(arguments: argparse.Namespace) -> Order:
+    """Return what the flags and `DST` order.
+
+    Raises:
+        UsageError: `DST` is no destination.
+        InvalidRequest: There is no such profile.
+    """
+    from lamella.deid.orders import Order, parse_destination
+    from lamella.deid.recipes import read_profile
+    from lamella.errors import InvalidRequest
+
+    try:
+        dataset, branch = parse_destination(arguments.destination)
+    except InvalidRequest as error:
+        raise UsageError(error.detail) from error
+    return Order(
+        dataset=dataset,
+        branch=branch,
+        profile=read_profile(arguments.profile),
+        key=arguments.key,
+        keeps_map=not arguments.no_map,
+        message=arguments.message,
+        author=name_author(),
+    )
+
+
+def run_deid(arguments: argparse.Namespace, settings: Settings) -> int:
+    """De-identify, or ask a server to; the last line on stdout is the sum."""
+    order = read_order(arguments)
+    if arguments.background:
+        return _ask(arguments, settings, order)
+    report = _run(arguments, settings, order)
+    if arguments.report is not None:
+        from lamella.deid.report_pages import write_html
+
+        write_html(report.describe(), arguments.report)
+    if arguments.json:
+        print_json(report.describe())
+    else:
+        print_lines([str(report)])
+    if report.held:
+        remark(f"{report.held} instances were held back: see `lamella deid review list`.")
+    return 1 if report.held else 0
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, order: Order) -> RunReport:
+    target = parse_target(arguments.source, None)
 
     async def work(repository: Repository) -> RunReport:
-        from lamella.deid.identifier_maps import IdentifierMap
-        from lamella.deid.keyring import Keyring
-        from lamella.deid.runs import KeptMaps, Run
+        from lamella.deid.orders import prepare
         from lamella.vcs.masks import read_shown
 
-        target = parse_target(arguments.source, None)
         view = await read_shown(repository, lambda c: open_target(c, repository, target))
-        keyring = Keyring(settings.deid_folder, settings.deid_secret)
-        key = keyring.find(arguments.key)
-        destination = await open_destination(repository, arguments.destination, view.dataset.name)
-        maps = None
-        if not arguments.no_map:
-            name = destination.dataset.name
-            maps = KeptMaps(
-                IdentifierMap(keyring.folder, name, key, "uid"),
-                IdentifierMap(keyring.folder, name, key, "patient"),
-            )
+        _check_apart(order, view.dataset.name)
         with show_count("De-identifying") as on_progress:
-            run = Run(
+            run = await prepare(
                 repository,
+                settings,
                 view,
-                destination,
-                profile,
-                key,
-                author=name_author(),
-                message=arguments.message,
-                maps=maps,
+                order,
                 workers=arguments.processes,
                 on_progress=on_progress,
             )
             return await run.run()
 
-    report = run_on_repository(settings, work)
+    return run_on_repository(settings, work)
+
+
+def _ask(arguments: argparse.Namespace, settings: Settings, order: Order) -> int:
     if arguments.report is not None:
-        from lamella.deid.reports import write_html
+        raise UsageError("--report needs the end of the run: see `lamella deid report`.")
+    target = parse_target(arguments.source, None)
 
-        write_html(report, arguments.report)
+    async def work(repository: Repository) -> Job:
+        from lamella.deid.orders import settle
+        from lamella.deid.work import ask_for_run
+
+        settled = settle(order, settings)
+
+        def ask(connection: sa.Connection) -> Job:
+            dataset, revision = name_view(connection, target)
+            _check_apart(order, dataset)
+            return ask_for_run(connection, dataset, revision, settled)
+
+        return await repository.archive.database.write(ask)
+
+    job = run_on_repository(settings, work)
     if arguments.json:
-        print_json(report.describe())
+        from lamella.vcs.work import describe_job
+
+        print_json(describe_job(job))
     else:
-        print_lines([str(report)])
-    held = sum(report.verdicts.values()) - report.released
-    if held:
-        remark(f"{held} instances were held back: see `lamella deid review list`.")
-    return 1 if held else 0
+        print_lines([f"Job {job.id}: see `lamella jobs show {job.id}`."])
+    return 0
 
 
-async def open_destination(repository: Repository, text: str, source: str) -> Destination:
-    """Return dataset and branch that `DST` names, made where they are not there.
-
-    Raises:
-        UsageError: It names the source's dataset, or one side of the @ is empty.
-        InvalidRequest: It can be no name.
-    """
-    import sqlalchemy as sa
-
-    from lamella.deid.runs import Destination
-    from lamella.errors import RevisionNotFound
-    from lamella.vcs.datasets import create_dataset
-    from lamella.vcs.refs import find_dataset, read_head
-
-    name, mark, branch = text.partition("@")
-    if not name or (mark and not branch):
-        raise UsageError(f"{text!r} is no destination: write DATASET or DATASET@BRANCH.")
-    if name == source:
+def _check_apart(order: Order, source: str) -> None:
+    if order.dataset == source:
         raise UsageError("De-identified instances go into another dataset than their source.")
-
-    def find(connection: sa.Connection) -> Destination:
-        try:
-            owner = find_dataset(connection, name)
-        except RevisionNotFound:
-            first = {"default_branch": branch} if branch else {}
-            owner = create_dataset(connection, name, **first)
-        read_head(connection, owner.id, branch or owner.default_branch)
-        return Destination(owner, branch or owner.default_branch)
-
-    return await repository.archive.database.write(find)
