@@ -55,6 +55,7 @@ class IdentifierMap:
             raise InvalidRequest(f"{dataset!r} is no name of a dataset.")
         self._path = folder / "maps" / dataset / f"{key.id}.{kind}.map"
         self._seal_key = derive_key(key.secret, f"{kind} map of {dataset}")
+        self._end, self._count = 0, 0  # as far as this writer knows the file: bytes and pieces
 
     def append(self, pairs: Iterable[Pair]) -> int:
         """Add pairs (old, new), durable when this returns; return how many.
@@ -96,8 +97,7 @@ class IdentifierMap:
     def _append(self, pairs: list[Pair]) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         with os.fdopen(os.open(self._path, flags, OWNER_ONLY), "r+b") as file:
-            ends = [end for end, _ in _split(file)]
-            end, number = ends[-1] if ends else 0, len(ends)
+            end, number = self._find_end(file)
             file.truncate(end)
             file.seek(end)
             for start in range(0, len(pairs), PIECE_PAIRS):
@@ -107,7 +107,22 @@ class IdentifierMap:
                 number += 1
             file.flush()
             os.fsync(file.fileno())
+            self._end, self._count = file.tell(), number
         return len(pairs)
+
+    def _find_end(self, file: BinaryIO) -> tuple[int, int]:
+        """Return where the last whole piece ends, and how many there are.
+
+        A run adds to its map thousands of times, so what it knows is not read again: pieces are
+        only ever added, and what is shorter than it was is somebody else's file.
+        """
+        if os.fstat(file.fileno()).st_size < self._end:
+            self._end, self._count = 0, 0
+        file.seek(self._end)
+        end, number = self._end, self._count
+        for length, _ in _split(file):
+            end, number = self._end + length, number + 1
+        return end, number
 
 
 def list_maps(folder: Path, dataset: str) -> list[tuple[str, Kind]]:
@@ -132,7 +147,7 @@ def write_csv(pairs: Iterable[Pair], stream: TextIO) -> int:
 
 
 def _split(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield (where it ends, sealed piece) of each whole piece."""
+    """Yield (where it ends, sealed piece) of each whole piece; ends count from the first."""
     end = 0
     while True:
         head = file.read(_LENGTH_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +156,7 @@ async def prepare(
         InvalidRequest, ResourceNotFound, RevisionNotFound: The order cannot be met.
     """
     keyring = open_keyring(settings)
-    key = keyring.find(order.key)
+    key = await asyncio.to_thread(keyring.find, order.key)
     destination = await repository.archive.database.write(
         lambda c: open_destination(c, order, source.dataset.name)
     )

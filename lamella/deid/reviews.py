@@ -1,8 +1,8 @@
 """What a person decides about instances that were held back, and what follows from it.
 
 Who accepts an instance, as it is or with more of it blacked, sees it come into the branch at
-once, if the run that held it back is over and its source still has the instance. Else the next
-run brings it in. Rejected ones stay out.
+once, if the source of the last run into the branch has the instance. Else the next run brings it
+in. Rejected ones stay out.
 """
 
 from __future__ import annotations
@@ -308,11 +308,11 @@ async def _find_wanted(repository: Repository, dataset: str, numbers: Sequence[i
 
 
 def _find_last(connection: sa.Connection, owner: DatasetRow, row: MadeInstance) -> RunRow | None:
-    """Return the last run into the branch that an instance was made for, if it came to its end."""
+    """Return the last run into the branch that an instance was made for."""
     if row.run_id is None:
         return None
     last = find_last_run(connection, owner.id, find_run(connection, owner.id, row.run_id).branch)
-    return last if last is not None and last.report is not None and last.source else None
+    return last if last is not None and last.source is not None else None
 
 
 def _pick_there(

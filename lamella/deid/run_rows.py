@@ -124,9 +124,14 @@ def list_runs(
 
 
 def find_last_run(connection: sa.Connection, dataset_id: int, branch: str) -> RunRow | None:
-    """Return the run into a branch that was begun last; None if there was none."""
-    query = _select().where(deid_run.c.dataset_id == dataset_id, deid_run.c.branch == branch)
-    row = connection.execute(query.order_by(deid_run.c.id.desc()).limit(1)).one_or_none()
+    """Return the run into a branch that came to its end last; None if none did."""
+    query = _select().where(
+        deid_run.c.dataset_id == dataset_id,
+        deid_run.c.branch == branch,
+        deid_run.c.ended_us.is_not(None),
+    )
+    query = query.order_by(deid_run.c.ended_us.desc(), deid_run.c.id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
     return None if row is None else _read(row)
 
 
@@ -156,7 +161,9 @@ def find_ended_run(connection: sa.Connection, dataset_id: int, run_id: int | Non
             raise Conflict(f"Run {run_id} has not come to its end.")
         return run
     query = _select().where(deid_run.c.dataset_id == dataset_id, deid_run.c.ended_us.is_not(None))
-    row = connection.execute(query.order_by(deid_run.c.ended_us.desc()).limit(1)).one_or_none()
+    row = connection.execute(
+        query.order_by(deid_run.c.ended_us.desc(), deid_run.c.id.desc())
+    ).first()
     if row is None:
         raise ResourceNotFound("No run of a de-identification into this dataset has ended.")
     return _read(row)

@@ -5,6 +5,7 @@ A run is asked for at its source; runs are listed at their destination.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -70,7 +71,7 @@ class NewRule(msgspec.Struct, forbid_unknown_fields=True):
 @post(DEID, status_code=202, name="deidentify")
 async def post_run(request: AnyRequest, dataset: str, data: NewRun) -> Response[Json]:
     """De-identify a revision in the background; `Location` is where the job is."""
-    order = _read_order(request, data)
+    order = await _read_order(request, data)
     job = await _database(request).write(lambda c: ask_for_run(c, dataset, data.revision, order))
     return Response(describe_job(job), headers={"Location": _locate(request, job)})
 
@@ -126,7 +127,7 @@ async def get_rules(request: AnyRequest, dataset: str) -> list[Json]:
 @post(f"{DEID}/rules", name="add-deid-rule")
 async def post_rule(request: AnyRequest, dataset: str, data: NewRule) -> Response[Json]:
     """De-identify what a branch has, and each commit from now on; `Location` is the first job's."""
-    order = _read_order(request, data)
+    order = await _read_order(request, data)
 
     def write(connection: sa.Connection) -> tuple[Rule, Job]:
         return add_rule(connection, dataset, data.branch, order)
@@ -153,7 +154,7 @@ HANDLERS = (
 )
 
 
-def _read_order(request: AnyRequest, data: NewRun | NewRule) -> Order:
+async def _read_order(request: AnyRequest, data: NewRun | NewRule) -> Order:
     dataset, branch = parse_destination(data.destination)
     order = Order(
         dataset=dataset,
@@ -164,7 +165,7 @@ def _read_order(request: AnyRequest, data: NewRun | NewRule) -> Order:
         message=data.message,
         author=ANONYMOUS,
     )
-    return settle(order, services_of(request).settings)
+    return await asyncio.to_thread(settle, order, services_of(request).settings)
 
 
 def _locate(request: AnyRequest, job: Job) -> str:

@@ -87,8 +87,8 @@ def make_slice(number: int, **attributes: object) -> bytes:
         f"{STUDY}.1",
         f"{STUDY}.1.{number}",
         patient_id=MRN,
-        rows=64,
-        columns=96,
+        rows=256,
+        columns=256,
         fill=number,
         PatientName=f"{NAME}^Mary",
         InstanceNumber=number,
@@ -180,7 +180,10 @@ def test_a_person_decides(office: Office) -> None:
     office.ask("POST", f"{reviews}/{second}/reject")
     office.ask("POST", f"{reviews}/{second}/redact", 409, json={"boxes": [make_box(1, 1, 1, 1)]})
 
-    for status, box in ((400, make_box(90, 0, 10, 10)), (400, make_box(0, 0, 5, 5) | {"frame": 2})):
+    for status, box in (
+        (400, make_box(250, 0, 10, 10)),
+        (400, make_box(0, 0, 5, 5) | {"frame": 2}),
+    ):
         office.ask("POST", f"{reviews}/{third}/redact", status, json={"boxes": [box]})
     redacted = office.ask(
         "POST", f"{reviews}/{third}/redact", json={"boxes": [make_box(10, 20, 30, 5)]}
@@ -219,12 +222,12 @@ def test_pictures_for_those_who_decide(office: Office) -> None:
     url = f"{office.api}/datasets/public/deid/reviews/{number}/picture"
     picture = office.client.get(url)
     assert picture.headers["content-type"] == "image/png"
-    assert Image.open(io.BytesIO(picture.content)).size == (96, 64)
+    assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
     assert office.client.get(f"{url}?frame=2").status_code == 404
     originals = f"deid/originals/public/{number}/picture"
     shown = office.client.get(f"{office.api}/datasets/default/{originals}")
     assert shown.status_code == 200
-    assert Image.open(io.BytesIO(shown.content)).size == (96, 64)
+    assert Image.open(io.BytesIO(shown.content)).size == (256, 256)
     office.ask("POST", "datasets", 201, json={"name": "other"})
     assert office.client.get(f"{office.api}/datasets/other/{originals}").status_code == 404
     (held,) = (one for one in waiting if not one["has_result"])

@@ -16,6 +16,7 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
+from pydicom import DataElement
 
 from tests.harness.samples import make_instance
 from tests.harness.server import list_children, read_peak_kib, run_cli, serve
@@ -28,7 +29,7 @@ PATIENCE_S = 3 * 3600
 MOST_KIB = 250 << 10
 """Of the process that reads, stores and commits; engines have processes of their own."""
 
-pytestmark = [pytest.mark.soak, pytest.mark.embedded]
+pytestmark = [pytest.mark.soak, pytest.mark.embedded, pytest.mark.timeout(4 * PATIENCE_S)]
 
 
 def make_sources(folder: Path) -> None:
@@ -46,7 +47,7 @@ def make_sources(folder: Path) -> None:
         made.PatientName, made.PatientID = f"Featherstonehaugh^Patient{study}", f"MRN{study:06}"
         made.InstanceNumber = number
         if number % 100 == 50:
-            made.PixelData = pixels
+            made["PixelData"] = DataElement(0x7FE00010, "OW", pixels)
         elif "PixelData" in made:
             del made.PixelData
         made.save_as(folder / f"{number}.dcm", enforce_file_format=True)
