@@ -25,9 +25,6 @@ from lamella.errors import LamellaError, OutOfResources
 
 T = TypeVar("T")
 
-NICENESS = 10
-"""Of the processes: who waits for an answer of a server goes first."""
-
 # of a worker process
 _pipeline: Pipeline | None = None
 _failure: LamellaError | None = None
@@ -36,16 +33,16 @@ _failure: LamellaError | None = None
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-def _begin(lifeline: Connection) -> None:
-    """Become a process that ends with its crew, and lets others go first."""
+def _begin(lifeline: Connection, niceness: int) -> None:
+    """Become a process that ends with its crew."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    os.nice(NICENESS)
+    os.nice(niceness)
     Thread(target=_end_with_crew, args=(lifeline,), daemon=True).start()
 
 
-def _load(lifeline: Connection, profile: Profile, key: ProjectKey) -> None:
+def _load(lifeline: Connection, niceness: int, profile: Profile, key: ProjectKey) -> None:
     global _pipeline, _failure
-    _begin(lifeline)
+    _begin(lifeline, niceness)
     try:
         _pipeline = Pipeline(profile, key)
     except LamellaError as error:  # raised here, it would count as a process that died
@@ -72,12 +69,14 @@ class Crew:
 
     Args:
         size: Processes at most; 0 for one a core.
+        niceness: How far they let other processes go first, 0 to 19.
     """
 
-    def __init__(self, profile: Profile, key: ProjectKey, size: int = 0) -> None:
+    def __init__(self, profile: Profile, key: ProjectKey, size: int = 0, niceness: int = 0) -> None:
         self.size = size or max(1, os.cpu_count() or 1)
         self._profile = profile
         self._key = key
+        self._niceness = niceness
         self._lifeline, self._held = _CONTEXT.Pipe(duplex=False)
         self._pool = self._hire(self.size)
         self._turn = asyncio.Lock()
@@ -118,7 +117,7 @@ class Crew:
                 alone.shutdown(wait=False, cancel_futures=True)
 
     def _hire(self, size: int) -> ProcessPoolExecutor:
-        needs = (self._lifeline, self._profile, self._key)
+        needs = (self._lifeline, self._niceness, self._profile, self._key)
         return ProcessPoolExecutor(size, mp_context=_CONTEXT, initializer=_load, initargs=needs)
 
 
@@ -133,7 +132,7 @@ async def run_apart(work: Callable[..., T], *needs: object) -> T:
         OutOfResources: The process died.
     """
     lifeline, held = _CONTEXT.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_begin, initargs=(lifeline,))
+    pool = ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_begin, initargs=(lifeline, 0))
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, work, *needs)
     except BrokenProcessPool as error:

@@ -140,6 +140,7 @@ async def prepare(
     order: Order,
     *,
     workers: int = 0,
+    niceness: int = 0,
     on_progress: Progress = lambda done, total: None,
 ) -> Run:
     """Return a run that is ready to go.
@@ -150,6 +151,7 @@ async def prepare(
         source: What to de-identify.
         order: How, and where to.
         workers: Processes; 0 for one a core.
+        niceness: How far they let others go first, 0 to 19.
         on_progress: Told how many are done, and of how many.
 
     Raises:
@@ -178,5 +180,6 @@ async def prepare(
         message=order.message,
         maps=maps,
         workers=workers,
+        niceness=niceness,
         on_progress=on_progress,
     )

@@ -85,6 +85,7 @@ class Run:
         message: Of the commit; empty for one that says what it is.
         maps: The folder that takes maps of identifiers; None to keep none.
         workers: Processes; 0 for one a core.
+        niceness: How far they let others go first, 0 to 19.
         on_progress: Told how many are done, and of how many.
 
     Raises:
@@ -103,6 +104,7 @@ class Run:
         message: str = "",
         maps: KeptMaps | None = None,
         workers: int = 0,
+        niceness: int = 0,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._repository = repository
@@ -114,6 +116,7 @@ class Run:
         self._message = message
         self._maps = maps
         self._workers = workers
+        self._niceness = niceness
         self._on_progress = on_progress
         engines = describe_engines(profile)  # refuses at once what cannot be done
         self._recipe = compute_recipe(profile, key, engines)
@@ -233,7 +236,7 @@ class Run:
         self, unit: Sequence[tuple[InstanceKey, Entry]], slices: Mapping[str, int]
     ) -> list[Made]:
         if self._crew is None:
-            self._crew = Crew(self._profile, self._key, self._workers)
+            self._crew = Crew(self._profile, self._key, self._workers, self._niceness)
         crew, turns = self._crew, asyncio.Semaphore(self._crew.size * 2)
 
         async def make_one(names: InstanceKey, entry: Entry) -> Made:

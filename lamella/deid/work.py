@@ -18,6 +18,9 @@ from lamella.vcs.revision import resolve
 from lamella.vcs.view import View, pin_view
 from lamella.vcs.work import JobContext, JobKind
 
+NICENESS = 5
+"""Of the processes of a job: who waits for an answer of the server goes first."""
+
 
 def ask_for_run(connection: sa.Connection, dataset: str, revision: str | None, order: Order) -> Job:
     """Ask for a run in the background; what it reads is settled now.
@@ -81,6 +84,7 @@ async def deidentify(context: JobContext, arguments: Arguments) -> Json:
         context.settings,
         source,
         order,
+        niceness=NICENESS,
         on_progress=lambda done, total: context.report(done, total, "instances"),
     )
     return (await run.run()).describe()
