@@ -74,7 +74,8 @@ def redact(
         verdict=Verdict.PASS,
         reasons=(),
         codes=(),
-        uids={uid: uid for uid in collect(attributes, profile).uids},
+        uids={},
+        kept_uids=collect(attributes, profile).uids,  # they are new since it was made
         patients={},
         identifiers=identifiers,
     )
