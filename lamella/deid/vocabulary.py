@@ -53,7 +53,9 @@ skyra somatom sonosite symbia toshiba trio varian verio vivid voluson
 _COMMON = frozenset(
     " ".join((_ORGANISATIONS, _BODY, _TECHNIQUE, _GENERAL)).split()
 )  # fmt: skip
-ALLOWED = frozenset(f"{_EPONYMS} {_VENDORS}".split())
+EPONYMS = frozenset(_EPONYMS.split())
+VENDORS = frozenset(_VENDORS.split())
+ALLOWED = EPONYMS | VENDORS
 """Names that stand for a disease, a score or a device when nothing says that a person is meant."""
 
 

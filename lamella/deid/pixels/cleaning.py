@@ -25,7 +25,7 @@ from lamella.deid.pixels.engines import BurnedInTextFinder, open_engine
 from lamella.deid.pixels.frames import Array, Frames, put
 from lamella.deid.pixels.pictures import cut_tiles, make_pictures
 from lamella.deid.pixels.scrubbing import black, scrub
-from lamella.deid.pixels.words import must_go
+from lamella.deid.pixels.words import must_go, tells_who
 from lamella.deid.profiles import PixelPolicy, Profile, TextPolicy
 from lamella.deid.results import Reason, Verdict
 from lamella.deid.walk import inherit_encoding
@@ -34,6 +34,9 @@ from lamella.errors import BrokenInstance
 _ROUNDS = 3
 _LEAST_MARGIN = 2  # pixels; edges of letters are soft
 _MARGIN = 0.15  # of a line's height
+_LEAST_SIDE = 12  # pixels of a frame on which a word can be written
+_NEAR = 8  # values of 8 bits
+_FLAT_SHARE = 0.8  # of a screen's pixels around its texts
 _SAME = 0.7  # of a box: the same line, read again
 
 
@@ -165,8 +168,10 @@ class _Reader:
         self._modality = str(attributes.get("Modality") or "OT")
         self._known: dict[bytes, tuple[Box, ...]] = {}
         self._fixed: tuple[Box, ...] = ()
+        self._banner: tuple[Box, ...] = ()
         if policy.boxes:
-            self._fixed = open_rules().find_boxes(attributes) + find_banner(attributes)
+            self._fixed = open_rules().find_boxes(attributes)
+            self._banner = find_banner(attributes)
 
     def read(self, frames: Frames, is_stopped: Callable[[], bool]) -> tuple[tuple[Box, ...], ...]:
         found = []
@@ -181,9 +186,12 @@ class _Reader:
 
     def _find_boxes(self, samples: Array, photometric: str) -> tuple[Box, ...]:
         rows, columns = samples.shape[:2]
+        if min(rows, columns) < _LEAST_SIDE:
+            return ()
+        banner = tuple(one for one in self._banner if self._is_banner(samples, photometric, one))
         boxes = [
             box
-            for one in self._fixed
+            for one in self._fixed + banner
             if (box := one.clip(columns, rows)).area and not _is_even(samples, box)
         ]
         cleared: list[Box] = []
@@ -194,6 +202,21 @@ class _Reader:
             boxes += [box.clip(columns, rows) for box in lines]
         self.is_unsure = True
         return drop_covered(boxes)
+
+    def _is_banner(self, samples: Array, photometric: str, strip: Box) -> bool:
+        """Tell whether the strip above the regions is a screen's, rather than a part of the image.
+
+        Some devices tell of regions that begin within their image.
+        """
+        if _is_mostly_flat(samples[strip.top : strip.bottom, strip.left : strip.right]):
+            return True
+        pictures = make_pictures(samples, photometric, self._attributes)
+        tiles = (tile for picture in pictures for tile in cut_tiles(picture))
+        return any(
+            strip.overlap(line.box.shift(left, top))
+            for left, top, tile in tiles
+            for line in self._engine.find(tile)
+        )
 
     def _find_lines(self, samples: Array, photometric: str, cleared: list[Box]) -> list[Box]:
         """Return where lines are that must go, and note where others are that may stay.
@@ -207,7 +230,7 @@ class _Reader:
                 for line in self._engine.find(tile):
                     box = line.box.shift(left, top)
                     if any(box.overlap(other) > _SAME * box.area for other in known):
-                        goes = self._identifiers.finds(line.text)
+                        goes = tells_who(line.text, self._identifiers)
                     else:
                         goes = must_go(line, self._policy, self._modality, self._identifiers)
                     if goes:
@@ -215,6 +238,14 @@ class _Reader:
                     else:
                         cleared.append(box)
         return found
+
+
+def _is_mostly_flat(part: Array) -> bool:
+    pixels = part.reshape(-1, part.shape[2] if part.ndim == 3 else 1).astype(float)
+    if not len(pixels):
+        return False
+    near = np.abs(pixels - np.median(pixels, axis=0)) <= _NEAR
+    return bool(near.all(axis=1).mean() >= _FLAT_SHARE)
 
 
 def _is_even(samples: Array, box: Box) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from lamella.deid.identifiers import Identifiers, collect
 from lamella.deid.pixels.boxes import Box
@@ -104,6 +105,8 @@ def test_where_text_is_rare_only_what_may_identify_goes(engine: BurnedInTextFind
     ("text", "score", "goes"),
     [
         ("L", 0.6, False),
+        ("fs", 0.6, False),
+        ("QX", 0.8, True),
         ("LEFTLATERAL120kV", 0.9, False),
         ("Gleason 7", 0.9, False),
         ("CHEST PA", 0.9, False),
@@ -154,6 +157,27 @@ def test_known_devices_lose_their_banner(engine: BurnedInTextFinder) -> None:
     )
     cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
     assert cleaned.boxes[0] == (Box(0, 0, 800, 59),)
+
+
+def test_a_strip_above_regions_goes_unless_it_is_image(engine: BurnedInTextFinder) -> None:
+    region = Dataset()
+    region.RegionLocationMinY0 = 40
+    image, screen, written = draw_noise(200, 320), draw_noise(200, 320), draw_noise(200, 320)
+    screen[:40] = 12
+    screen[30:33, 20:60] = 200
+    burn(written, "JANE", 20, 8)
+    blacked = []
+    for frame in (image, screen, written):
+        source = make_image([frame], Modality="US", SequenceOfUltrasoundRegions=[region])
+        blacked.append(clean_pixels(source, BASIC, Identifiers(), engine).boxes)
+    assert blacked == [(), ((Box(0, 0, 320, 40),),), ((Box(0, 0, 320, 40),),)]
+
+
+def test_frames_without_room_for_a_word_are_not_read() -> None:
+    source = make_image([draw_noise(11, 64)])
+    cleaned = clean_pixels(source, BASIC, Identifiers(), Stubborn())
+    assert not cleaned.is_changed
+    assert cleaned.reasons == ()
 
 
 class Stubborn:
