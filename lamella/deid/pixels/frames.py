@@ -42,13 +42,24 @@ class Frames:
             BrokenInstance: Its attributes make no sense, or pixels are missing.
         """
         self._attributes = attributes
-        self._value: bytes = attributes.PixelData
         uid = UID(str(attributes.file_meta.TransferSyntaxUID))
         self.is_encapsulated = uid.is_encapsulated
         self._is_big_endian = not uid.is_little_endian
         self.pixel = describe_pixels(attributes)
+        self._value = self._read_value()
         if not self.is_encapsulated and len(self._value) < self._native_bytes * self.pixel.frames:
             raise BrokenInstance("The pixel data are shorter than their attributes say.")
+
+    def _read_value(self) -> bytes:
+        """Return Pixel Data; bytes that lie in words of big endian (PS3.5 §8.1.1), in their order.
+
+        What is made of them is written as OB, whose bytes have no other order.
+        """
+        value: bytes = self._attributes.PixelData
+        in_words = self._is_big_endian and self._attributes["PixelData"].VR == "OW"
+        if not in_words or self.pixel.bits_allocated != 8 or len(value) % 2:
+            return value
+        return np.frombuffer(value, "u2").byteswap().tobytes()
 
     @property
     def _is_subsampled(self) -> bool:

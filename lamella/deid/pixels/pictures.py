@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.pixels.processing import apply_color_lut
+from pydicom.uid import UID
 
 from lamella.deid.pixels.engines import Picture
 
@@ -20,6 +21,8 @@ Array = np.ndarray[Any, Any]
 TILE = 1536
 """Pixels a side; engines shrink what is larger, and small letters with it."""
 OVERLAP = 256
+_COLOURS = ("Red", "Green", "Blue")
+_DIM = 128
 _DARK, _BRIGHT = 0.5, 99.5  # percentiles between which tissue lies
 
 
@@ -35,10 +38,10 @@ def make_pictures(samples: Array, photometric: str, attributes: Dataset) -> list
         attributes: Of the instance.
     """
     if samples.ndim == 3:
-        return [_make_rgb(samples, photometric)]
+        return _add_brighter(_make_rgb(samples, photometric))
     if photometric == "PALETTE COLOR":
-        coloured = apply_color_lut(samples, attributes)
-        return [_scale(coloured, 0, np.iinfo(coloured.dtype).max)]
+        coloured = apply_color_lut(samples, _order_tables(attributes))
+        return _add_brighter(_scale(coloured, 0, np.iinfo(coloured.dtype).max))
     low, high = np.percentile(samples, (_DARK, _BRIGHT))
     least, most = float(samples.min()), float(samples.max())
     pictures = [_scale(samples, low, high)]
@@ -68,6 +71,33 @@ def _scale(samples: Array, low: float, high: float) -> Picture:
     span = max(1e-9, float(high) - float(low))
     scaled = (samples.astype(np.float32) - np.float32(low)) * np.float32(255 / span)
     return np.asarray(np.clip(scaled, 0, 255), "u1")
+
+
+def _add_brighter(picture: Picture) -> list[Picture]:
+    """Return a picture, and the same with all of its range if it is a dark one."""
+    most = int(picture.max())
+    return [picture, _scale(picture, 0, most)] if 0 < most < _DIM else [picture]
+
+
+def _order_tables(attributes: Dataset) -> Dataset:
+    """Return what has the tables of colours in little endian, as pydicom takes them to be.
+
+    Of segmented ones it minds the order itself.
+    """
+    if UID(str(attributes.file_meta.TransferSyntaxUID)).is_little_endian:
+        return attributes
+    ordered = Dataset()
+    for colour in _COLOURS:
+        descriptor = f"{colour}PaletteColorLookupTableDescriptor"
+        data = f"{colour}PaletteColorLookupTableData"
+        if data not in attributes:
+            return attributes
+        setattr(ordered, descriptor, attributes[descriptor].value)
+        table = attributes[data]
+        in_words = table.VR == "OW" and len(table.value) % 2 == 0
+        value = np.frombuffer(table.value, "u2").byteswap().tobytes() if in_words else table.value
+        setattr(ordered, data, value)
+    return ordered
 
 
 def _make_rgb(samples: Array, photometric: str) -> Picture:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 
 from lamella.deid.identifiers import Identifiers, collect
 from lamella.deid.pixels.boxes import Box
@@ -17,7 +17,7 @@ from lamella.deid.pixels.words import must_go
 from lamella.deid.profiles import BUILT_IN, PixelPolicy, Profile, TextPolicy
 from lamella.deid.results import Verdict
 from lamella.errors import InvalidRequest
-from tests.unit.deid.pixels.pictured import NATIVE, burn, draw_noise, make_image
+from tests.unit.deid.pixels.pictured import NATIVE, NATIVES, burn, draw_noise, make_image
 
 BASIC = BUILT_IN["basic"]
 PREFIX = "1.2.840.10008.1.2."
@@ -72,6 +72,30 @@ def test_lines_are_covered(engine: BurnedInTextFinder, kind: str) -> None:
     assert cleaned.reasons == ()
     assert [covers(cleaned.boxes[0], line) for line in lines] == [True] * 3
     assert sum(box.area for box in cleaned.boxes[0]) < 3 * sum(line.area for line in lines)
+
+
+def test_words_of_big_endian_are_read(engine: BurnedInTextFinder) -> None:
+    picture = draw_noise(128, 256)
+    line = burn(picture, "SMITH JOHN", 20, 40, size=20)
+    dim = (np.arange(256) * 64).astype(">u2").tobytes()
+    names = ("Red", "Green", "Blue")
+    tables: dict[str, object] = {f"{name}PaletteColorLookupTableData": dim for name in names}
+    tables |= {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in names}
+    source = make_image([picture], NATIVES[2], photometric="PALETTE COLOR", **tables)
+    source["PixelData"] = DataElement(
+        0x7FE00010, "OW", np.frombuffer(picture.tobytes(), "u2").byteswap().tobytes()
+    )
+    for name in names:
+        source[f"{name}PaletteColorLookupTableData"].VR = "OW"
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    assert covers(cleaned.boxes[0], line)
+    assert cleaned.attributes["PixelData"].VR == "OB"
+    after = np.frombuffer(cleaned.attributes.PixelData, "u1").reshape(picture.shape)
+    hidden = np.zeros(picture.shape, bool)
+    for box in cleaned.boxes[0]:
+        hidden[box.top : box.bottom, box.left : box.right] = True
+    assert np.array_equal(after[~hidden], picture[~hidden])
+    assert np.unique(after[hidden]).tolist() == [picture.min()]
 
 
 @pytest.mark.parametrize("uid", [NATIVE, *(PREFIX + u for u in ("5", "4.50", "4.80", "4.90"))])
