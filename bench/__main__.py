@@ -74,7 +74,6 @@ def _build_parser() -> argparse.ArgumentParser:
     deid.add_argument("dest", type=Path, help="a folder for output, maps and failures")
     deid.add_argument("--profile", choices=("basic", "research"), default="research")
     deid.add_argument("--headers", action="store_true", help="leave pixels alone")
-    deid.add_argument("--read-again", action="store_true", help="let tesseract read the output")
     deid.set_defaults(command=_deid)
     commands.add_parser("list", help="list the cases").set_defaults(command=_list)
     return parser

@@ -11,6 +11,7 @@ from lamella.deid.scoring.answers import read_answers
 from lamella.deid.scoring.readers import find_tesseract
 from lamella.deid.scoring.reports import list_rows, write_failures
 from lamella.deid.scoring.scorer import Score, score
+from lamella.errors import InvalidRequest
 
 
 def measure_deid(
@@ -19,7 +20,6 @@ def measure_deid(
     profile: str,
     *,
     reads_pixels: bool = True,
-    reads_again: bool = False,
 ) -> list[str]:
     """De-identify what `bench phi` wrote; return a report in Markdown.
 
@@ -27,8 +27,8 @@ def measure_deid(
         source: With `studies`, `key.db` and `hunt.json`.
         dest: Gets `output`, maps, and `failures.csv`.
         profile: That the key was made for.
-        reads_pixels: Whether burned-in text is looked for.
-        reads_again: Whether tesseract reads the output's pictures.
+        reads_pixels: Whether burned-in text is looked for; then tesseract, if it is installed,
+            reads originals and output as well.
     """
     outcome = deidentify(source / "studies", dest, profile, reads_pixels=reads_pixels)
     result = score(read_answers(source / "key.db"), dest / "output", outcome.uids, outcome.patients)
@@ -42,7 +42,7 @@ def measure_deid(
         "",
         *_tell_instances(result, outcome),
         f"Found in the bytes of the output by an independent search: {len(finds)}.",
-        *(_read_again(source, dest, outcome) if reads_again else ()),
+        *(_read_again(source, dest, outcome) if reads_pixels else ()),
         "",
         "| | | passed | checks | share |",
         "|---|---|---:|---:|---:|",
@@ -56,9 +56,17 @@ def measure_deid(
 
 
 def _read_again(source: Path, dest: Path, outcome: Outcome) -> list[str]:
+    try:
+        reader = find_tesseract()
+    except InvalidRequest:
+        return ["There is no second engine (tesseract) to read the pictures."]
     wanted = read_wanted(source / "hunt.json")
-    seen = list(read_again(wanted, dest / "output", outcome.uids, find_tesseract()))
-    return [f"Words of a patient's that tesseract reads in the output's pictures: {len(seen)}."]
+    before = list(read_again(wanted, source / "studies", {uid: uid for uid in wanted}, reader))
+    after = list(read_again(wanted, dest / "output", outcome.uids, reader))
+    return [
+        f"Words of a patient's that tesseract reads in pictures: {len(before)} in the originals, "
+        f"{len(after)} in the output."
+    ]
 
 
 def _tell_instances(result: Score, outcome: Outcome) -> list[str]:

@@ -43,8 +43,9 @@ class Frames:
         """
         self._attributes = attributes
         uid = UID(str(attributes.file_meta.TransferSyntaxUID))
-        self.is_encapsulated = uid.is_encapsulated
-        self._is_big_endian = not uid.is_little_endian
+        is_known = uid.is_transfer_syntax  # of what pydicom does not know, it tells nothing
+        self.is_encapsulated = not is_known or uid.is_encapsulated
+        self._is_big_endian = is_known and not uid.is_little_endian
         self.pixel = describe_pixels(attributes)
         self._value = self._read_value()
         if not self.is_encapsulated and len(self._value) < self._native_bytes * self.pixel.frames:

@@ -229,9 +229,10 @@ def test_broken_pixels_are_for_a_person(cut: int) -> None:
     assert cleaned.codes == ()
 
 
-def test_video_is_for_a_person() -> None:
+@pytest.mark.parametrize("kind", ["4.102", "8.1", "4.112"])
+def test_what_cannot_be_decoded_is_for_a_person(kind: str) -> None:
     source = make_image([draw_noise(64, 64)])
-    source.file_meta.TransferSyntaxUID = PREFIX + "4.102"
+    source.file_meta.TransferSyntaxUID = PREFIX + kind
     source.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x02\0\0\0ab"
     cleaned = clean_pixels(source, BASIC, Identifiers(), Stubborn())
     assert [reason.code for reason in cleaned.reasons] == ["unreadable-pixels"]
