@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import highdicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-STANDARD = Path(highdicom.__file__).parent / "_standard"
+_HIGHDICOM = find_spec("highdicom")
+assert _HIGHDICOM is not None
+assert _HIGHDICOM.origin is not None
+STANDARD = Path(_HIGHDICOM.origin).parent / "_standard"  # to import it takes seconds
 RULES = Path(__file__).parents[3] / "lamella" / "deid" / "data" / "ps315_2026d.json"
 SAFETY_NET = frozenset(
     ["AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UN", "UR", "UT"]
