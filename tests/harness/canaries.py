@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage
+from pydicom.uid import UID, CTImageStorage
 
-from bench.phi.encodings import LOSSLESS, NATIVE, set_pixels
+from bench.phi.encodings import LOSSLESS, LOSSY, NATIVE, set_pixels
 
-SYNTAXES = (*NATIVE, *LOSSLESS)
+_JPEG, _LOSSLESS_JPEG = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
+SYNTAXES = (*NATIVE, *LOSSLESS, *LOSSY)
+"""Of what can be encoded here."""
+NAMED_AS = {
+    "1.2.840.10008.1.2.4.51": _JPEG,
+    "1.2.840.10008.1.2.4.53": _JPEG,
+    "1.2.840.10008.1.2.4.55": _JPEG,
+    "1.2.840.10008.1.2.4.57": _LOSSLESS_JPEG,
+    "1.2.840.10008.1.2.4.81": "1.2.840.10008.1.2.4.80",
+    "1.2.840.10008.1.2.4.91": "1.2.840.10008.1.2.4.90",
+    "1.2.840.10008.1.2.4.203": "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.8.1": "1.2.840.10008.1.2.5",
+}
+"""What else the shared files are in, and what stands in for its codestreams."""
 
 UIDS = {
     "SOP": "1.2.840.113619.2.55.3.2831868886.1",
@@ -76,8 +91,16 @@ PLACES = len(HEADER) + len(UIDS) + len(DEEP)
 """Of the data set; two more are in preamble and file meta."""
 
 
-def make_canary_ct(syntax: str) -> Dataset:
-    """Return the CT, in one of `SYNTAXES`."""
+def make_canary_ct(
+    syntax: str, number: int = 0, picture: np.ndarray[Any, Any] | None = None
+) -> Dataset:
+    """Return the CT.
+
+    Args:
+        syntax: One of `SYNTAXES` or `NAMED_AS`.
+        number: Above 0: of a series of such, each with a SOP Instance UID of its own.
+        picture: 8-bit pixels, shape (rows, columns), in place of a ramp.
+    """
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.preamble = META["preamble"].encode("ascii").ljust(128, b"\0")
@@ -93,9 +116,21 @@ def make_canary_ct(syntax: str) -> Dataset:
     _add_report(ds)
     _add_private(ds)
     ds.add_new(0x60004000, "LT", DEEP["overlay comments"])
-    pixels = (np.arange(64 * 64, dtype="<u2") % 4001).reshape(1, 64, 64)
-    set_pixels(ds, pixels, "MONOCHROME2", 12, syntax)
+    if number:
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{UIDS['SOP']}.{number}"
+    _add_pixels(ds, syntax, picture)
     return ds
+
+
+def _add_pixels(ds: Dataset, syntax: str, picture: np.ndarray[Any, Any] | None) -> None:
+    made_in = UID(NAMED_AS.get(syntax, syntax))
+    pixels, bits = picture, 8
+    if pixels is None:
+        ramp = np.arange(64 * 64).reshape(64, 64)
+        pixels = (ramp % 251).astype("u1") if made_in in LOSSY else (ramp % 4001).astype("<u2")
+        bits = 8 if made_in in LOSSY else 12
+    set_pixels(ds, pixels[None], "MONOCHROME2", bits, made_in)
+    ds.file_meta.TransferSyntaxUID = UID(syntax)
 
 
 def _add_sequences(ds: Dataset) -> None:
