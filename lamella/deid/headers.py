@@ -34,6 +34,7 @@ def clean(
     identifiers: Identifiers | None = None,
     applied: Sequence[Code] = (),
     reasons: Sequence[Reason] = (),
+    is_derived: bool = False,
 ) -> Cleaned:
     """Return a data set without its identifiers, and what was done to it.
 
@@ -46,12 +47,14 @@ def clean(
         identifiers: The data set's, when the caller has them at hand (`identifiers.collect`).
         applied: Codes of what was done before, such as cleaning the pixels.
         reasons: Found before, which go into the verdict.
+        is_derived: Whether pixels were changed before: then the instance gets a new SOP Instance
+            UID even where the profile retains UIDs.
 
     Raises:
         InvalidRequest: The profile names what there is not, or is not installed.
 
     Source:
-        PS3.15 §E.1.1.
+        PS3.15 §E.1.1; PS3.3 §C.7.6.1.1.2 (a derived image has a UID of its own).
     """
     plan = make_plan(profile)
     known = collect(attributes, profile) if identifiers is None else identifiers
@@ -59,7 +62,7 @@ def clean(
     sop_class_uid = read_text(attributes, "SOPClassUID")
     engine = find_engine(profile) if finder is None else finder
     with lenient():
-        walk = Walk(plan, subject, known, engine, sop_class_uid)
+        walk = Walk(plan, subject, known, engine, sop_class_uid, is_derived=is_derived)
         content = walk.clean(attributes)
         result = FileDataset(
             io.BytesIO(),

@@ -132,6 +132,7 @@ class Pipeline:
             identifiers=identifiers,
             applied=codes,
             reasons=tuple(reasons),
+            is_derived=pixels.is_changed,
         )
         written = write(cleaned)
         found = (*cleaned.reasons, *verify(written, cleaned))

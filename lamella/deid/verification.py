@@ -161,7 +161,9 @@ def _cut_out(content: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
 
 def _is_in_bytes(header: bytes, identifiers: Identifiers, new: Set[str]) -> bool:
     """Search what is left of a file for what a data set's elements do not show."""
-    numbers = b" ".join(set(_UID_LIKE.findall(header)))
+    # one that goes may be how one that stays begins
+    staying = {uid.encode("ascii", "replace") for uid in new}
+    numbers = b" ".join(set(_UID_LIKE.findall(header)) - staying)
     for uid in identifiers.uids:
         if len(uid) > _SHORTEST_UID and uid not in new:
             sought = uid.encode("ascii", "replace")

@@ -44,6 +44,7 @@ Element: TypeAlias = DataElement | RawDataElement
 _DEEPEST = 64
 _REFERENCED_SERIES = 0x00081115
 _BIRTH_DATE = 0x00100030
+_SOP_INSTANCE_UID = 0x00080018
 _TEMPORAL = frozenset({"DA", "DT", "TM"})
 _UNCLEANABLE = frozenset({"PN", "OB", "UN", "UR"})
 _CODE_STRINGS = frozenset({"CS", "AE"})
@@ -102,6 +103,7 @@ class Walk:
         identifiers: Of the whole data set.
         finder: Reads free text.
         sop_class_uid: Whose IOD the types are of.
+        is_derived: Whether the pixels are others by now.
 
     Attributes:
         changes: What was done so far, in order.
@@ -115,6 +117,8 @@ class Walk:
         identifiers: Identifiers,
         finder: TextFinder,
         sop_class_uid: str,
+        *,
+        is_derived: bool = False,
     ) -> None:
         self.changes: list[Change] = []
         self.reasons: list[Reason] = []
@@ -123,6 +127,7 @@ class Walk:
         self._identifiers = identifiers
         self._replacer = Replacer(plan, subject, identifiers, finder)
         self._sop_class_uid = sop_class_uid
+        self._is_derived = is_derived
         self._types = read_types()
         self._lists_references = False
 
@@ -163,6 +168,9 @@ class Walk:
     def _treat(self, attributes: Dataset, tag: BaseTag, place: _Place) -> Element | None:
         raw = attributes.get_item(tag)
         vr = find_vr(raw)
+        if self._is_derived and tag == _SOP_INSTANCE_UID and not place.path:
+            # other pixels under a known UID would be two images of one name (PS3.3 C.7.6.1.1.2)
+            return self._apply(attributes, tag, vr, place, Action.UID)
         rule = self._plan.find_site_rule(tag)
         if rule is not None:
             return self._follow_site(attributes, tag, vr, place, rule)
