@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -284,6 +285,24 @@ def decode_attributes(data: bytes) -> dict[str, Any]:
     """Return the DICOM JSON that a row's `attributes` column holds."""
     decoded: dict[str, Any] = msgspec.json.decode(data)
     return decoded
+
+
+def pick_attributes(data: bytes, tags: frozenset[str]) -> dict[str, Any]:
+    """Return those of the tags that such a column holds; the rest is not decoded."""
+    values = msgspec.structs.astuple(_build_picker(tags)(data))
+    return {
+        tag: value
+        for tag, value in zip(sorted(tags), values, strict=True)
+        if value is not msgspec.UNSET
+    }
+
+
+@lru_cache(maxsize=64)
+def _build_picker(tags: frozenset[str]) -> Callable[[bytes], msgspec.Struct]:
+    names = {f"t{tag}": tag for tag in sorted(tags)}
+    fields = [(name, Any, msgspec.UNSET) for name in names]
+    picked = msgspec.defstruct("Picked", fields, rename=names, gc=False)
+    return msgspec.json.Decoder(picked).decode
 
 
 def _require(attributes: Attributes, tag: str, name: str) -> str:

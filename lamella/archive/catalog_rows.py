@@ -1,23 +1,29 @@
 """Reading catalog rows by id. A row never changes, so one that was read lately is still right.
 
 SQL → row ids → CatalogRows → Row, whose DICOM JSON is decoded when somebody looks at it
+
+Rows are kept as they are stored: decoded they would take nine times as much memory, and giving that
+back costs as much as decoding them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from lamella.archive.catalog import decode_attributes
+from lamella.archive.catalog import decode_attributes, pick_attributes
 from lamella.archive.clauses import compare, is_one_of, join_all
 from lamella.archive.statements import fetch_text
 
 IDS_PER_STATEMENT: Final = 500
-DECODED_WEIGHT: Final = 9
-"""Decoded DICOM JSON takes about this many times its length."""
+ROW_OVERHEAD_BYTES: Final = 500
+"""What a kept row takes in memory besides its DICOM JSON, about."""
+
+StoredRow = tuple[int, str, str | None, bytes]
+"""Row id, Study and Series Instance UID, encoded DICOM JSON."""
 
 
 class Row:
@@ -56,6 +62,12 @@ class Row:
             self._attributes = own
         return self._attributes
 
+    def pick(self, tags: frozenset[str]) -> Mapping[str, Any]:
+        """Return the attributes of these tags, perhaps with others; the rest is not decoded."""
+        if self._attributes is not None or self.study is not None:
+            return self.attributes
+        return pick_attributes(self._data, tags)
+
     @property
     def identity(self) -> tuple[int, int]:
         """What tells the attributes from those of any other row of the dataset."""
@@ -69,10 +81,10 @@ class Row:
 class RowCache(Protocol):
     """Keeps committed rows by (dataset id, row id); a dataset gives out an id but once."""
 
-    def get(self, key: tuple[int, int]) -> Row | None:
+    def get(self, key: tuple[int, int]) -> StoredRow | None:
         """Return a row, or None."""
 
-    def put(self, key: tuple[int, int], value: Row, weight: int = 1) -> None:
+    def put(self, key: tuple[int, int], value: StoredRow, weight: int = 1) -> None:
         """Keep a row of so many bytes."""
 
 
@@ -116,7 +128,7 @@ class CatalogRows:
         found: dict[int, Row] = {}
         if self._cache is not None:
             known = ((row_id, self._cache.get((self._dataset_id, row_id))) for row_id in ids)
-            found = {row_id: row for row_id, row in known if row is not None}
+            found = {row_id: Row(*stored) for row_id, stored in known if stored is not None}
         missing = [row_id for row_id in ids if row_id not in found]
         for chunk in _split(missing):
             where = join_all(
@@ -125,11 +137,12 @@ class CatalogRows:
             columns = f"row_id, study_uid, {series_uid}, attributes"
             text = f"SELECT {columns} FROM {table} WHERE {where.text}"
             for values in fetch_text(self._connection, text, where.values):
-                row = Row(*values)
-                found[row.row_id] = row
+                row_id, study_uid, own_uid, data = values
+                found[row_id] = Row(row_id, study_uid, own_uid, data)
                 if self._cache is not None:
-                    weight = DECODED_WEIGHT * len(values[-1])
-                    self._cache.put((self._dataset_id, row.row_id), row, weight)
+                    stored = (row_id, study_uid, own_uid, data)
+                    weight = ROW_OVERHEAD_BYTES + len(data)
+                    self._cache.put((self._dataset_id, row_id), stored, weight)
         return (found[row_id] for row_id in ids)
 
 

@@ -80,6 +80,18 @@ def match_query(query: Query) -> Matcher:
     return build_matcher(query.scope_keys(), query.fuzzy, query.combined, query.offset_us)
 
 
+def list_tags(query: Query) -> frozenset[str] | None:
+    """Return the tags of the attributes that decide whether a data set matches.
+
+    Returns:
+        None where that depends on the data set: on its private creators, on its time zone.
+    """
+    keys = query.scope_keys()
+    if query.offset_us is not None or any(key.creators or key.vr == "DT" for key in keys):
+        return None
+    return frozenset(key.path[0] for key in keys)
+
+
 @lru_cache(maxsize=256)
 def build_matcher(
     keys: tuple[Key, ...],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -51,10 +51,14 @@ class PostgresDatabase(Database):
     def __init__(self, url: str) -> None:
         self._engine = _make_engine(url)
         self._links = _Links(self._engine)
+        self._endings: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def read(self, work: Work[T]) -> T:
-        return await self._run(_READ, work)
+        with _telling_want():
+            link, result = await self._begin_and_work(_READ, work)
+        self._end_later(link)
+        return result
 
     async def fetch(self, statement: Statement, names: Names) -> list[Row]:
         text, values = statement.prepare(self.dialect, names)
@@ -76,7 +80,8 @@ class PostgresDatabase(Database):
 
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._run(_WRITE, work_and_seal)
+                with _telling_want():
+                    return await self._work_and_commit(work_and_seal)
             except sa.exc.DBAPIError as error:
                 if not _lost_race(error) or attempt == _ATTEMPTS - 1:
                     raise
@@ -86,27 +91,40 @@ class PostgresDatabase(Database):
         return None
 
     async def close(self) -> None:
+        await asyncio.gather(*self._endings)
         await self._links.close()
         await self._engine.dispose()
 
-    async def _run(self, begin: str, work: Work[T]) -> T:
-        self._loop = asyncio.get_running_loop()
-        with _telling_want():
-            return await self._transact(begin, work)
-
-    async def _transact(self, begin: str, work: Work[T]) -> T:
-        link, _ = await self._links.open(lambda link: link.say(begin))
-        try:
-            result = await link.connection.run_sync(_work_on, work)
+    async def _work_and_commit(self, work: Work[T]) -> T:
+        link, result = await self._begin_and_work(_WRITE, work)
+        async with self._keeping(link):
             await link.say("COMMIT")
+        await self._links.give_back(link)
+        return result
+
+    async def _begin_and_work(self, begin: str, work: Work[T]) -> tuple[_Link, T]:
+        self._loop = asyncio.get_running_loop()
+        link, _ = await self._links.open(lambda link: link.say(begin))
+        async with self._keeping(link):
+            return link, await link.connection.run_sync(_work_on, work)
+
+    @contextlib.asynccontextmanager
+    async def _keeping(self, link: _Link) -> AsyncIterator[None]:
+        """Undo a transaction that something goes wrong in; what is raised goes on."""
+        try:
+            yield
         except Exception:
             await self._links.undo(link)
             raise
         except BaseException:  # who waited was cancelled: nobody knows what the server still does
             await self._links.drop(link)
             raise
-        await self._links.give_back(link)
-        return result
+
+    def _end_later(self, link: _Link) -> None:
+        """End a transaction that changed nothing; who has read need not wait for that."""
+        task = asyncio.create_task(self._links.undo(link))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
 
 @dataclass(frozen=True, slots=True)

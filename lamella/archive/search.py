@@ -34,7 +34,7 @@ from lamella.archive.levels import (
     Level,
     level_of,
 )
-from lamella.archive.matching import match_query
+from lamella.archive.matching import list_tags, match_query
 from lamella.archive.narrowing import (
     ask_indexes,
     narrow_series,
@@ -312,10 +312,11 @@ def _read_entries(
 
 
 def _match_studies(catalog: _Catalog, query: Query) -> Iterator[Row]:
-    match = match_query(query)
+    match, tags = match_query(query), list_tags(query)
     for ids in _batch(_walk_studies(catalog, query), query):
         for row in catalog.rows.read_studies(ids):
-            if not query.keys or match(row.attributes):  # the column tells a study's own UID
+            # the column tells a study's own UID
+            if not query.keys or match(row.attributes if tags is None else row.pick(tags)):
                 yield row
 
 

@@ -172,9 +172,16 @@ async def pin(request: Request[Any, Any, Any]) -> Pinned:
 
 
 async def pin_and_read(
-    request: Request[Any, Any, Any], work: Callable[[sa.Connection, Pinned], T]
+    request: Request[Any, Any, Any],
+    work: Callable[[sa.Connection, Pinned], T],
+    recalled: Pinned | None = None,
 ) -> tuple[Pinned, T]:
     """Resolve the revision in a request's path and read from its view, in one transaction.
+
+    Args:
+        request: The request.
+        work: As `view.read_view` says.
+        recalled: What `recall_pinned` has just returned.
 
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
@@ -186,7 +193,10 @@ async def pin_and_read(
         pinned = _remember(request, services, view)
         return pinned, work(connection, pinned)
 
-    _, found = await read_view(services.repository, names["dataset"], names.get("revision"), read)
+    looked_up = None if recalled is None else recalled.view
+    _, found = await read_view(
+        services.repository, names["dataset"], names.get("revision"), read, looked_up
+    )
     return found
 
 

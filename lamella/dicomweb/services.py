@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.fragments import Fragment, FragmentWriter
 from lamella.archive.frames import FrameTable
+from lamella.archive.query import Query
 from lamella.dicomweb.renditions import FOLDER as RENDITIONS_FOLDER
 from lamella.dicomweb.renditions import Renditions
 from lamella.imaging.pool import DecoderPool
@@ -27,19 +28,19 @@ if TYPE_CHECKING:
 DOCUMENT_CACHE_BYTES = 3 << 20
 FRAME_TABLE_CACHE_BYTES = 2 << 20  # of 5,000 slices
 OPENED_SERIES = 256
-FRAGMENT_CACHE_BYTES = 4 << 20
+FRAGMENT_CACHE_BYTES = 8 << 20
 BODY_CACHE_BYTES = 8 << 20
 KNOWN_ANSWER_BYTES = 2 << 20  # 800 answers
 
-STUDY_PAGE_ROWS = 4096  # of 350 bytes each, about
+KNOWN_PAGE_ROWS = 8192  # of 350 bytes each, about
 
-PageKey = tuple[int, int, str, int | None, int]
-"""Dataset, visible set, study, limit and offset of a search for the series of a study."""
+PageKey = tuple[int, int, Query]
+"""Dataset, visible set, and what was searched for in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPage:
-    """The series that a search for those of a study finds.
+    """The rows that a search for studies or series has found.
 
     Attributes:
         rows: Study UID, series UID and identity of each row.
@@ -101,7 +102,7 @@ class Services:
         opened_series: Whose frames were asked for lately, by dataset, study and series.
         reading_ahead: Held while the frame tables of a series are read.
         fragments: Search results of catalog rows, by form, dataset and row; they never change.
-        study_pages: Which series the studies of a visible set have; a set never changes.
+        pages: What was found in visible sets, which never change.
         renditions: What was made of instances, and is being made.
         bodies: Metadata of series, ready to be sent; nodes and URLs in their names say what of.
         known_answers: What was answered lately and can be answered again without a look at it.
@@ -128,8 +129,8 @@ class Services:
     fragments: LeastRecent[tuple[FragmentWriter, int, tuple[int, int]], Fragment] = field(
         default_factory=lambda: LeastRecent(FRAGMENT_CACHE_BYTES)
     )
-    study_pages: LeastRecent[PageKey, KnownPage] = field(
-        default_factory=lambda: LeastRecent(STUDY_PAGE_ROWS)
+    pages: LeastRecent[PageKey, KnownPage] = field(
+        default_factory=lambda: LeastRecent(KNOWN_PAGE_ROWS)
     )
     renditions: Renditions = field(init=False)
     bodies: LeastRecent[BodyKey, Body] = field(

@@ -19,6 +19,8 @@ from lamella.vcs.finder import count_related, find, find_rows, prepare_counts
 from lamella.vcs.repository import NotCached
 from lamella.vcs.view import View
 
+LONGEST_KNOWN_PAGE = 500  # rows
+
 
 @dataclass(frozen=True, slots=True)
 class ResultPage:
@@ -51,17 +53,16 @@ def write_page(
     for row in found.rows:
         counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
         results.append(_find_fragment(services, view, writer, row).fill(root, counts))
-    key = _name_page(view, query)
-    if key is not None:
+    if len(found.rows) <= LONGEST_KNOWN_PAGE:
         rows = tuple((row.study_uid, row.series_uid or "", row.identity) for row in found.rows)
-        services.study_pages.put(key, KnownPage(rows, found.has_more), len(rows) + 1)
+        services.pages.put(_name_page(view, query), KnownPage(rows, found.has_more), len(rows) + 1)
     return ResultPage(results, found.has_more)
 
 
 def recall_page(services: Services, view: View, query: Query, root_url: str) -> ResultPage | None:
-    """Return the series of a study if all that goes into the page is in memory.
+    """Return what a query for anything but instances finds, if all of the page is in memory.
 
-    It needs no database, so no thread, whose part would be half of such a search.
+    It needs no database, so neither a thread nor a transaction: half of a short search.
 
     Args:
         services: What to work with.
@@ -69,8 +70,7 @@ def recall_page(services: Services, view: View, query: Query, root_url: str) -> 
         query: What for.
         root_url: Of the DICOMweb root, as typed, for the results' URLs.
     """
-    key = _name_page(view, query)
-    known = services.study_pages.get(key) if key is not None else None
+    known = services.pages.get(_name_page(view, query))
     if known is None:
         return None
     repository = services.repository
@@ -89,11 +89,9 @@ def recall_page(services: Services, view: View, query: Query, root_url: str) -> 
     return ResultPage(results, known.has_more)
 
 
-def _name_page(view: View, query: Query) -> PageKey | None:
-    """Return what decides the rows of a page; None for other searches than that of one study."""
-    if query.level is not Level.SERIES or not query.study_uid or query.series_uid or query.keys:
-        return None
-    return view.dataset.id, view.visible_id, query.study_uid, query.limit, query.offset
+def _name_page(view: View, query: Query) -> PageKey:
+    """Return what decides the rows of a page: a visible set and its rows never change."""
+    return view.dataset.id, view.visible_id, query
 
 
 def _encode_root(root_url: str) -> bytes:

@@ -69,7 +69,9 @@ ROUTES = (search_studies, search_series, search_instances)
 
 
 async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
-    pinned, query, page = await _recall(request, level) or await _find(request, level)
+    recalled = None if level is Level.INSTANCE else await recall_pinned(request)
+    found = None if recalled is None else _recall(request, level, recalled)
+    pinned, query, page = found or await _find(request, level, recalled)
     form = negotiate_json(pinned.accept, (DICOM_JSON, JSON, DICOM_XML))
     warnings = _warn(pinned, query, page.has_more)
     if form.is_xml:
@@ -77,26 +79,23 @@ async def _search(request: Request[Any, Any, Any], level: Level) -> ASGIApp:
     return await pinned.answer(form.media_type, b"[" + b",".join(page.results) + b"]", warnings)
 
 
-async def _recall(
-    request: Request[Any, Any, Any], level: Level
+def _recall(
+    request: Request[Any, Any, Any], level: Level, pinned: Pinned
 ) -> tuple[Pinned, Query, ResultPage] | None:
-    """Return what is found in memory, which is tried for the series of a study only."""
-    if level is not Level.SERIES or "study" not in request.path_params:
-        return None
-    pinned = await recall_pinned(request)
-    if pinned is None:
-        return None
+    """Return what was found before, if all of it is in memory."""
     query = _parse(request, level)
     page = recall_page(pinned.services, pinned.view, query, pinned.root_url)
     return None if page is None else (pinned, query, page)
 
 
-async def _find(request: Request[Any, Any, Any], level: Level) -> tuple[Pinned, Query, ResultPage]:
+async def _find(
+    request: Request[Any, Any, Any], level: Level, recalled: Pinned | None
+) -> tuple[Pinned, Query, ResultPage]:
     def search(connection: sa.Connection, pinned: Pinned) -> tuple[Query, ResultPage]:
         query = _parse(request, level)
         return query, write_page(connection, pinned.services, pinned.view, query, pinned.root_url)
 
-    pinned, (query, page) = await pin_and_read(request, search)
+    pinned, (query, page) = await pin_and_read(request, search, recalled)
     return pinned, query, page
 
 

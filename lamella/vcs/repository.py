@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from lamella.archive.blobs import Blobs
-from lamella.archive.catalog_rows import Row
+from lamella.archive.catalog_rows import StoredRow
 from lamella.archive.derived_cache import DerivedCache
 from lamella.archive.installation import Archive
 from lamella.archive.search import Visible
@@ -39,8 +39,8 @@ NODE_CACHE_BYTES = 8 << 20
 _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded size
 VISIBLE_CACHE_ENTRIES = 32
 SELECTED_INSTANCES = 2_000  # of about 1.5 KB each
-ROW_CACHE_BYTES = 6 << 20
-COUNT_CACHE_ENTRIES = 2048
+ROW_CACHE_BYTES = 8 << 20
+COUNT_CACHE_ENTRIES = 8192
 SHOWN_CACHE_ENTRIES = 512
 
 
@@ -84,7 +84,7 @@ class Repository:
         self.commit_rows: LeastRecent[tuple[int, bytes], Visible] = LeastRecent(
             VISIBLE_CACHE_ENTRIES
         )
-        self.rows: LeastRecent[tuple[int, int], Row] = LeastRecent(ROW_CACHE_BYTES)
+        self.rows: LeastRecent[tuple[int, int], StoredRow] = LeastRecent(ROW_CACHE_BYTES)
         self.counts: LeastRecent[tuple[bytes, str, str], dict[str, int]] = LeastRecent(
             COUNT_CACHE_ENTRIES
         )

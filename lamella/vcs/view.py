@@ -145,6 +145,7 @@ async def read_view(
     dataset: str,
     revision: str | None,
     work: Callable[[sa.Connection, View], T],
+    looked_up: View | None = None,
 ) -> tuple[View, T]:
     """Resolve a revision of a dataset and read from its view, in one transaction.
 
@@ -153,13 +154,16 @@ async def read_view(
         dataset: Name of the dataset.
         revision: As typed; None for the default branch.
         work: May run twice, if the dataset is deleted and made anew meanwhile.
+        looked_up: What `recall_view` has just returned; where it took a statement, none is needed.
 
     Raises:
         InvalidRequest, AmbiguousRevision, RevisionNotFound: As `revision.resolve`.
     """
     database = repository.archive.database
     version = database.read_version()
-    known = await recall_view(repository, dataset, revision)
+    known = None if database.has_version else looked_up
+    if known is None:
+        known = await recall_view(repository, dataset, revision)
     if known is not None:
         try:
             return known, await database.read(lambda connection: work(connection, known))

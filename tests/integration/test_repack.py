@@ -171,7 +171,7 @@ async def test_dead_room_is_left_behind(site: Installation) -> None:
     await age(await reopen(site))
     (size_bytes,), *_ = await site.fetch(sa.select(sa.func.sum(pack.c.size_bytes)))
     large = location.c.length_bytes > 65_536
-    kept = sa.select(sa.func.min(location.c.digest)).where(large).scalar_subquery()
+    kept = sa.select(location.c.digest).where(large).limit(1).scalar_subquery()
     await site.change(sa.delete(location).where(large, location.c.digest != kept))
     repacked = await run(site)
     assert repacked.into == 1
