@@ -78,6 +78,7 @@ class Settings:
     s3_cache: str = "4GiB"
     redis_url: str = ""
     gc_every: str = "off"
+    warm_up: str = "off"
     workers: int = 1
     dimse_processes: int = 1
     dimse_associations: int = 250
@@ -154,6 +155,11 @@ class Settings:
             InvalidRequest: It is neither `off` nor a size that holds some chunks of packs.
         """
         return _parse_cache(self.s3_cache)
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether metadata and thumbnails are made after a commit, before anybody asks."""
+        return self.warm_up.strip().lower() == "on"
 
     @property
     def gc_every_s(self) -> int | None:
@@ -291,6 +297,8 @@ def _build_settings(merged: Mapping[str, str]) -> Settings:
     parse_size(settings.max_instance, "LAMELLA_MAX_INSTANCE")
     _parse_cache(settings.s3_cache)
     _check_gc(settings)
+    if settings.warm_up.strip().lower() not in ("on", "off"):
+        raise InvalidRequest("LAMELLA_WARM_UP must be on or off.")
     _parse_networks(settings.trusted_proxies)
     _check_transfer_syntaxes(settings.private_transfer_syntaxes)
     for origin in settings.allowed_origins - {"local", "*"}:

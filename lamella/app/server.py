@@ -107,6 +107,7 @@ async def _run_doors(
     settings: Settings, services: Services, listener: socket.socket, stop: asyncio.Event
 ) -> None:
     from lamella.app.application import build_application  # after `_share_metrics`
+    from lamella.app.warmer import Warmer
     from lamella.dimse_gateway.gateway import Gateway
     from lamella.dimse_gateway.server import listen as listen_dimse
 
@@ -128,12 +129,17 @@ async def _run_doors(
     builder.start()
     jobs = Background(services.repository, settings, services.decoders)
     await jobs.start()
+    warmer = Warmer(services) if settings.warms_up else None
+    if warmer is not None:
+        warmer.start()
     await _wait_until_answering(http_address.host, http_address.port)
     relax_collector()
     _announce(settings, http_address, dimse_address)
     await stop.wait()
     logger.info("stopping")
     await asyncio.gather(http.finish(STOP_TIMEOUT_S), gateway.stop(), workers.stop())
+    if warmer is not None:
+        await warmer.stop()
     await asyncio.gather(sweeper.stop(), builder.stop(), jobs.stop())
 
 

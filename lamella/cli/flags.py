@@ -47,6 +47,7 @@ SERVER_FLAGS = (
     ("calling_aets", "TITLES", "calling AE titles that may associate (any)"),
     ("redis_url", "URL", "Redis for jobs"),
     ("gc_every", "TIME", "how often to give room back: off, or such as 24h (off)"),
+    ("warm_up", "WHEN", "make metadata and thumbnails after each commit: on or off (off)"),
 )
 SETTINGS_FLAGS = (*(name for name, _, _ in (*STORAGE_FLAGS, *SERVER_FLAGS)), "insecure")
 

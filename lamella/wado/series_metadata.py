@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+
 from lamella.archive.threads import run_in_thread
 from lamella.archive.upsert import split_batches
 from lamella.dicomweb.answers import GZIP_FROM_BYTES, Answer, compress_all, compress_pieces
@@ -18,8 +20,10 @@ from lamella.dicomweb.locations import escape
 from lamella.dicomweb.pinned import Pinned, takes_gzip
 from lamella.dicomweb.services import Body, BodyKey
 from lamella.vcs.cache import LeastRecent
+from lamella.vcs.repository import Repository
 from lamella.vcs.selection import SelectedSeries, select
-from lamella.vcs.series_documents import Documents, load_series
+from lamella.vcs.series_documents import Documents, PackedDocuments, load_series
+from lamella.vcs.view import View
 from lamella.wado.stored_documents import BATCH, read_documents
 
 # An answer beyond either is sent while it is made, and not kept.
@@ -157,14 +161,25 @@ async def _open_documents(pinned: Pinned, series: SelectedSeries) -> Documents |
     kept = await run_in_thread(repository.shelf.find, view.dataset.id, series.subtree)
     if kept is not None:
         return kept
-    documents = await repository.archive.database.read(
-        lambda c: load_series(
-            c,
-            view.dataset.id,
-            dict(view.tree(c, repository).instances(series.study_uid, series.series_uid)),
-        )
-    )
+    documents = await read_series(repository, view, series)
     if documents is not None:
         keep = run_in_thread(repository.shelf.keep, view.dataset.id, series.subtree, documents)
         pinned.services.chores.start(keep)  # nobody has to wait for it
     return documents
+
+
+async def read_series(
+    repository: Repository, view: View, series: SelectedSeries
+) -> PackedDocuments | None:
+    """Read the documents of a series of a view, in a transaction; None as `load_series`.
+
+    Raises:
+        IntegrityError: An instance has no derived data.
+    """
+
+    def load(connection: sa.Connection) -> PackedDocuments | None:
+        tree = view.tree(connection, repository)
+        entries = dict(tree.instances(series.study_uid, series.series_uid))
+        return load_series(connection, view.dataset.id, entries)
+
+    return await repository.archive.database.read(load)
