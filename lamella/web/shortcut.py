@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from lamella.dicomweb.known_answers import KnownAnswer, recall
 from lamella.dicomweb.services import Services
@@ -27,7 +27,7 @@ class Shortcut:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        known = await recall(self._services, scope)
+        known = await self._recall(scope)
         pieces = await _read(known) if known is not None else None
         if known is None or pieces is None:
             await self._app(scope, receive, send)
@@ -38,6 +38,12 @@ class Shortcut:
         for piece in others:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _recall(self, scope: HTTPScope) -> KnownAnswer | None:
+        try:
+            return await recall(self._services, scope)
+        except LamellaError:
+            return None  # as below: the database may be away
 
 
 async def _read(known: KnownAnswer) -> tuple[bytes, ...] | None:

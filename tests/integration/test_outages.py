@@ -84,7 +84,11 @@ def test_a_restart_of_the_database_in_mid_request(
         def search() -> httpx.Response:
             return collection.get("/studies?PatientID=PAT1")
 
-        callers = [Caller(call) for call in (store, search) for _ in range(CLIENTS)]
+        def look() -> httpx.Response:  # at what was looked at before, which is known
+            return collection.get("/studies/1.7/series/1.7.1/metadata", revision=known)
+
+        known = collection.store_well(make_instance("1.7", "1.7.1", "1.7.1.1"))
+        callers = [Caller(call) for call in (store, search, look) for _ in range(CLIENTS)]
         for caller in callers:
             caller.start()
         _wait_for(callers, 200)
