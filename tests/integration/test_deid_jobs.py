@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 from tests.harness.samples import make_instance
-from tests.harness.server import RunningServer, serve
+from tests.harness.server import RunningServer, run_cli, serve
 
 NAME, MRN, STUDY = "Featherstonehaugh", "MRN8842197", "1.2.826.0.1.3680043.2.1125.77.1"
 HEADERS = {"extends": "basic", "name": "headers", "pixels": {"text": "none"}}
 PATIENCE_S = 240
+MANY = 500
 
 
 class Office:
@@ -50,7 +51,11 @@ class Office:
     def wait(self, job: int) -> Any:
         """Wait until a job has ended; return it."""
         until = time.monotonic() + PATIENCE_S
-        while (found := self.ask("GET", f"jobs/{job}"))["state"] in ("waiting", "running"):
+        while (found := self.ask("GET", f"jobs/{job}"))["state"] in (
+            "waiting",
+            "running",
+            "stopping",
+        ):
             assert time.monotonic() < until, found
             time.sleep(0.2)
         return found
@@ -122,6 +127,35 @@ def test_a_run_by_the_api(office: Office) -> None:
     assert page.headers["content-type"].startswith("text/html")
     told = page.text + json.dumps([job, shown, commit]) + "".join(office.server.errors)
     assert not any(secret in told for secret in (NAME, MRN, STUDY))
+
+
+def test_a_job_is_cancelled_and_goes_on(tmp_path: Path) -> None:
+    folder, data_dir = tmp_path / "in", tmp_path / "data"
+    folder.mkdir()
+    for number in range(MANY):
+        data = make_instance(sop=f"1.2.3.1.{number}", InstanceNumber=number)
+        (folder / f"{number}.dcm").write_bytes(data)
+    assert run_cli(data_dir, "import", str(folder)).returncode == 0
+    assert run_cli(data_dir, "dataset", "create", "public").returncode == 0
+    with serve(data_dir, dimse="off") as server, httpx.Client(timeout=PATIENCE_S) as client:
+        office = Office(server, client)
+        wanted = {"destination": "public", "profile": HEADERS}
+        job = office.ask("POST", "datasets/default/deid", 202, json=wanted)["id"]
+        until = time.monotonic() + PATIENCE_S
+        while office.ask("GET", f"jobs/{job}")["done"] == 0:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        office.ask("POST", f"jobs/{job}/cancel")
+        stopped = office.wait(job)
+        assert stopped["state"] == "cancelled"
+        assert [one["kind"] for one in office.ask("GET", "datasets/public/commits")] == ["initial"]
+        office.ask("POST", f"jobs/{job}/retry")
+        ended = office.wait(job)
+        assert (ended["state"], ended["done"], ended["total"]) == ("done", MANY, MANY)
+        assert ended["result"]["released"] == MANY
+        assert 0 < ended["result"]["made"] < MANY
+        runs = office.ask("GET", "datasets/public/deid/runs")
+        assert [run["ended"] is not None for run in runs] == [True]
 
 
 def test_what_is_asked_wrongly_is_refused_at_once(office: Office) -> None:
