@@ -51,6 +51,14 @@ def choose_stack(data_dir: Path) -> dict[str, str]:
     return settings
 
 
+def list_flags(data_dir: Path) -> list[str]:
+    """Return the flags that make a command work on a data folder and its stack."""
+    settings = {"data_dir": str(data_dir)} | choose_stack(data_dir)
+    return [
+        word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)
+    ]
+
+
 def run_statement(data_dir: Path, statement: str, **values: Any) -> list[Any]:
     """Run one SQL statement on a server's own database, as its administrator; return the rows."""
 

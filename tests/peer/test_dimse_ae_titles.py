@@ -19,6 +19,7 @@ from lamella.vcs.datasets import create_dataset
 from lamella.vcs.refs import BRANCH, TAG, create_ref, find_dataset, read_head
 from lamella.vcs.view import open_view
 from tests.harness.server import serve
+from tests.harness.stack import list_flags
 from tests.peer.dcmtk import run_tool
 from tests.peer.door import Door, open_door
 from tests.peer.instances import make_instance, save_instance, save_series
@@ -112,7 +113,7 @@ def test_a_running_server_knows_titles_and_peers_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "data"
-    flags = ["--data-dir", str(folder)]
+    flags = list_flags(folder)
     with serve(folder) as server:
         assert knock(server.dimse_port, "ANY", "CHEST-V1") == CALLED_UNKNOWN
         assert main(["aet", "add", "CHEST-V1", "default@main", *flags]) == 0
@@ -208,7 +209,7 @@ async def list_uids(door: Door, dataset: str) -> set[str]:
 
 
 def test_routes_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--data-dir", str(tmp_path / "data")]
+    flags = list_flags(tmp_path / "data")
     words = ["aet", "route", "add", "default@main", "--calling", "CT1", "--match", "Modality=CT"]
     assert main([*words, *flags]) == 0
     assert main(["aet", "route", "add", "main", "--match", "Nonsense=1", *flags]) == 1

@@ -12,6 +12,7 @@ import pytest
 
 from lamella.cli.main import main
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import list_flags
 from tests.peer.instances import make_instance, save_instance, save_series
 
 
@@ -26,7 +27,7 @@ class Here:
     """An installation without a server, whose peer is `far`."""
 
     def __init__(self, folder: Path, far: RunningServer, capsys: pytest.CaptureFixture[str]):
-        self._flags = ["--data-dir", str(folder)]
+        self._flags = list_flags(folder)
         self._capsys = capsys
         self.run("peer", "add", "far", far.dimse, far.aet)
 
@@ -76,9 +77,9 @@ def test_a_push_of_some_studies(here: Here, far: RunningServer, tmp_path: Path) 
 
 
 def test_a_refused_push_names_what_failed(here: Here, far: RunningServer, tmp_path: Path) -> None:
-    assert main(["aet", "add", "FROZEN", "main@2100", "--data-dir", str(far.data_dir)]) == 1
-    assert main(["tag", "create", "v0", "--data-dir", str(far.data_dir)]) == 0
-    assert main(["aet", "add", "FROZEN", "v0", "--data-dir", str(far.data_dir)]) == 0
+    assert main(["aet", "add", "FROZEN", "main@2100", *list_flags(far.data_dir)]) == 1
+    assert main(["tag", "create", "v0", *list_flags(far.data_dir)]) == 0
+    assert main(["aet", "add", "FROZEN", "v0", *list_flags(far.data_dir)]) == 0
     (uid,) = save_series(tmp_path / "one", 1)
     here.run("import", str(tmp_path / "one"))
     here.run("peer", "add", "frozen", far.dimse, "FROZEN")
@@ -89,7 +90,7 @@ def test_a_refused_push_names_what_failed(here: Here, far: RunningServer, tmp_pa
 
 
 def test_a_pull_brings_what_is_missing(here: Here, far: RunningServer, tmp_path: Path) -> None:
-    flags = ["--data-dir", str(far.data_dir)]
+    flags = list_flags(far.data_dir)
     uids = save_series(tmp_path / "one", 5)
     assert main(["import", str(tmp_path / "one" / "00001.dcm"), *flags]) == 0
     here.run("dataset", "create", "trial")
@@ -111,7 +112,7 @@ def test_a_pull_by_move_to_a_server_of_ours(
     far: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uids = save_series(tmp_path / "one", 3)
-    far_flags = ["--data-dir", str(far.data_dir)]
+    far_flags = list_flags(far.data_dir)
     assert main(["import", str(tmp_path / "one"), *far_flags]) == 0
     with serve(tmp_path / "here") as near:
         assert main(["peer", "add", "near", near.dimse, near.aet, *far_flags]) == 0

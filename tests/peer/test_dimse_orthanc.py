@@ -11,6 +11,7 @@ import pytest
 
 from lamella.cli.main import main
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import list_flags
 from tests.peer.instances import save_series
 from tests.peer.orthanc import Orthanc, run_orthanc
 
@@ -28,13 +29,13 @@ def orthanc(server: RunningServer, tmp_path: Path) -> Iterator[Orthanc]:
     }
     with run_orthanc(tmp_path / "orthanc", modalities) as running:
         peer = ["peer", "add", "orthanc", f"127.0.0.1:{running.dimse_port}", "ORTHANC"]
-        assert main([*peer, "--data-dir", str(server.data_dir)]) == 0
+        assert main([*peer, *list_flags(server.data_dir)]) == 0
         yield running
 
 
 def run(server: RunningServer, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     capsys.readouterr()
-    assert main([*words, "--data-dir", str(server.data_dir)]) == 0
+    assert main([*words, *list_flags(server.data_dir)]) == 0
     return capsys.readouterr().out
 
 

@@ -22,6 +22,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from lamella.cli.main import main
 from tests.harness.server import RunningServer, serve
+from tests.harness.stack import list_flags
 from tests.peer.instances import make_instance, save_instance
 
 N_QUERIES = 500
@@ -262,7 +263,7 @@ def test_500_queries_find_what_plain_reading_finds(
     for number, ds in enumerate(held):
         save_instance(ds, tmp_path / "files" / f"{number}.dcm")
     data_dir = tmp_path / "data"
-    assert main(["import", str(tmp_path / "files"), "--data-dir", str(data_dir)]) == 0
+    assert main(["import", str(tmp_path / "files"), *list_flags(data_dir)]) == 0
     sizes: dict[str, set[int]] = {level: set() for level in LEVELS}
     with serve(data_dir) as server, httpx.Client(timeout=60) as client:
         association = association_of(server)
