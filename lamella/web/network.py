@@ -6,10 +6,11 @@ commits go on to).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, delete, post, route
+from litestar.params import Parameter
 
 from lamella.archive.database import Database
 from lamella.dicomweb.services import services_of
@@ -19,10 +20,12 @@ from lamella.dimse_gateway.peers import add_peer, delete_peer, list_peers
 from lamella.dimse_gateway.routes import ANY, add_route, delete_route, list_routes
 from lamella.errors import AlreadyExists
 from lamella.settings import Address
+from lamella.vcs.conflicts import LARGEST_ID
 
 Json = dict[str, Any]
 AnyRequest = Request[Any, Any, Any]
 READ: Any = ["GET", "HEAD"]
+Id = Annotated[int, Parameter(ge=1, le=LARGEST_ID)]
 
 
 class NewAeTitle(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,7 +130,7 @@ async def post_route(request: AnyRequest, data: NewRoute) -> Json:
 
 
 @delete("/routes/{route_id:int}", name="delete-route")
-async def remove_route(request: AnyRequest, route_id: int) -> None:
+async def remove_route(request: AnyRequest, route_id: Id) -> None:
     """Delete a rule of where stores go."""
     await _database(request).write(lambda c: delete_route(c, route_id))
 
@@ -148,7 +151,7 @@ async def post_rule(request: AnyRequest, data: NewRule) -> Json:
 
 
 @delete("/forwarding/{rule_id:int}", name="delete-forwarding")
-async def remove_rule(request: AnyRequest, rule_id: int) -> None:
+async def remove_rule(request: AnyRequest, rule_id: Id) -> None:
     """Send no more by a rule."""
     await _database(request).write(lambda c: delete_rule(c, rule_id))
 

@@ -99,7 +99,7 @@ def cancel_job(data_dir: Path) -> None:
             seen.add(found["done"])
             time.sleep(0.2)
         assert found["total"] == COUNT
-        assert len(seen) > 3
+        assert len(seen) > 1  # it was seen to get on
         client.post(f"{job}/cancel")
         while (found := client.get(job).json())["state"] != "cancelled":
             assert time.monotonic() < until, found
