@@ -107,7 +107,7 @@ TEMPLATE = make_template()
 
 
 @pytest.mark.parametrize(
-    "total", [4_000, pytest.param(100_000, marks=pytest.mark.soak)], ids=["short", "long"]
+    "total", [10_000, pytest.param(100_000, marks=pytest.mark.soak)], ids=["short", "long"]
 )
 @pytest.mark.timeout(3600)
 def test_a_kill_loses_none_of_many(tmp_path: Path, total: int) -> None:
