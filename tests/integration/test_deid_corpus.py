@@ -28,9 +28,9 @@ from tests.integration.corpus import ROOTS, quiet_pydicom
 KEY = ProjectKey("corpus", bytes(range(32)))
 SOME = 2
 """Files of a folder that are looked at in the short form: neighbours are of one kind."""
-_LARGEST_BYTES = 20_000_000
+LARGEST_BYTES = 20_000_000
 _VARYING = re.compile(r"UID [\d.]+|\d+(?:\.\d+)+|\d{5,}|'[^']*'")
-_BLIND = "Error - Dicom dataset read failed"
+BLIND = "Error - Dicom dataset read failed"
 """What dciodvfy says of deflated data sets, which it cannot inflate."""
 
 
@@ -80,7 +80,8 @@ def test_no_file_at_all_breaks_it_or_has_something_left(name: str) -> None:
     _examine_all(name, 10_000)
 
 
-def _find_errors(path: Path) -> set[str]:
+def find_errors(path: Path) -> set[str]:
+    """Return what dciodvfy calls errors, without values."""
     run = subprocess.run(["dciodvfy", str(path)], capture_output=True, timeout=60)
     lines = (run.stdout + run.stderr).decode("latin-1").splitlines()
     return {_VARYING.sub("#", line) for line in lines if line.startswith("Error")}
@@ -93,15 +94,15 @@ def _compare(most_in_folder: int, folder: Path) -> tuple[int, list[tuple[str, li
     with quiet_pydicom():
         for path, attributes in _read_files(most_in_folder):
             # of a file that ends too early dciodvfy says nothing after its end
-            if path.stat().st_size > _LARGEST_BYTES or "truncated" in path.name:
+            if path.stat().st_size > LARGEST_BYTES or "truncated" in path.name:
                 continue
             written, verdict, _ = _clean(attributes, BUILT_IN["basic"])
-            before = _find_errors(path)
-            if verdict is Verdict.QUARANTINE or _BLIND in before:
+            before = find_errors(path)
+            if verdict is Verdict.QUARANTINE or BLIND in before:
                 continue
             copy.write_bytes(written)
             compared += 1
-            new = sorted(_find_errors(copy) - before)
+            new = sorted(find_errors(copy) - before)
             if new:
                 wrong.append((path.name, new))
     return compared, wrong
