@@ -55,7 +55,7 @@ def test_the_shared_collection(tmp_path: Path) -> None:
 def deidentify(data_dir: Path, name: str) -> dict[str, Any]:
     """Run the command into a dataset of its own; return its report."""
     run = run_cli(data_dir, "deid", "default@main", f"{name}@main", "--profile", "basic", "--json")
-    assert run.returncode == 0, run.stderr
+    assert run.returncode in (0, 1), run.stderr  # 1: some were held back
     report: dict[str, Any] = json.loads(run.stdout)
     print({key: value for key, value in report.items() if isinstance(value, int)})
     return report
