@@ -19,7 +19,7 @@ lateral axial flair dwi adc stir tse fse gre t1 t2 t1w t2w definition flash forc
 rcc lcc rmlo lmlo cc mlo zoom fr frame
 suv mra mrv mrcp cta hrct kub asir kernel recon postop preop restaging
 lad lca rca lcx ivc svc lv rv gb cbd cns birads pirads lirads bi rads arms raised
-gi ii iii iv vi vii viii ix iva ivb
+gi ii iii iv vi vii viii ix iva ivb barium swallow enema
 """
 _SMALL_WORDS = "a an and as at by for from if in is no of on or per the to was were with without"
 _INSTITUTIONS = """
