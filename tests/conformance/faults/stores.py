@@ -2,6 +2,7 @@
 
 import json
 import re
+from threading import Lock
 
 from ..reference import storing
 from ..reference.messages import DICOM, DICOM_JSON, DICOM_XML, Answer, Problem
@@ -265,7 +266,15 @@ def store_anywhere(ask, answer):
 
 @fault("loses an instance that is stored again", "refuse", "delete")
 class again_destroys(Reference):
+    def __init__(self, holdings=None):
+        super().__init__(holdings)
+        self.turn = Lock()  # of stores that come together all but the first are again
+
     def route(self, ask):
+        with self.turn:
+            return self.take_and_lose(ask)
+
+    def take_and_lose(self, ask):
         known = {held.key for held in self.holdings.select()} if ask.method == "POST" else set()
         answer = super().route(ask)
         if ask.method == "POST" and answer.status == 200:
