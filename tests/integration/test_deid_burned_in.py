@@ -175,7 +175,7 @@ def list_clean() -> Iterator[Path]:
         for path in sorted(path for path in root.rglob("*") if path.is_file()):
             try:
                 attributes = dcmread(path)
-                value = attributes.PixelData
+                value = attributes.PixelData if attributes.file_meta.TransferSyntaxUID else b""
             except Exception:  # noqa: BLE001 (no DICOM file, or one without pixels)
                 continue
             digest = hashlib.sha256(value or b"").digest()
