@@ -46,7 +46,7 @@ class Sizes:
     frames: int = 200
     store_instances: int = 160
     tiny_instances: int = 400
-    dimse_instances: int = 500  # as many a case, however many associations bring them
+    dimse_instances: int = 120
 
 
 FULL = Sizes()

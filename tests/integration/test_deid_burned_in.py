@@ -20,7 +20,6 @@ from pydicom.data import get_testdata_file
 from lamella.deid.identifiers import collect
 from lamella.deid.pixels.boxes import Box
 from lamella.deid.pixels.cleaning import clean_pixels, find_engine
-from lamella.deid.pixels.device_rules import find_banner
 from lamella.deid.pixels.engines import BurnedInTextFinder
 from lamella.deid.pixels.frames import Array, Frames
 from lamella.deid.profiles import BUILT_IN
@@ -155,17 +154,10 @@ def test_98_of_100_lines_are_covered(engine: BurnedInTextFinder, uid: str) -> No
 
 
 def find_false_boxes(path: Path, engine: BurnedInTextFinder) -> bool:
-    """Tell whether pixels of a clean image changed, but for the strip above ultrasound regions.
-
-    That goes by rule where it is a screen's, whether or not somebody's name stands there.
-    """
+    """Tell whether pixels of a clean image changed."""
     with quiet_pydicom():
         source = dcmread(path)
         cleaned = clean_pixels(source, BASIC, collect(source, BASIC), engine)
-        by_rule = set(find_banner(source))
-    boxes = {box for of_frame in cleaned.boxes for box in of_frame}
-    if boxes:
-        return not boxes <= by_rule
     return cleaned.is_changed or cleaned.attributes.PixelData != source.PixelData
 
 
