@@ -103,11 +103,12 @@ class JobRunner:
     async def _conclude(
         self, job: Job, kind: JobKind, context: _Context, work: asyncio.Future[Json]
     ) -> None:
+        # Taken first: what a flush may raise must not leave it unseen.
+        error = None if work.cancelled() else work.exception()
         await context.flush()
         if work.cancelled():
             await self._end(job, State.CANCELLED)
             return
-        error = work.exception()
         if error is None:
             await self._end(job, State.DONE, result=work.result())
             return

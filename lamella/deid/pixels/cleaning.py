@@ -169,12 +169,14 @@ class _Reader:
         self._known: dict[bytes, tuple[Box, ...]] = {}
         self._fixed: tuple[Box, ...] = ()
         self._banner: tuple[Box, ...] = ()
+        self._is_screen = False
         if policy.boxes:
             self._fixed = open_rules().find_boxes(attributes)
             self._banner = find_banner(attributes)
 
     def read(self, frames: Frames, is_stopped: Callable[[], bool]) -> tuple[tuple[Box, ...], ...]:
         found = []
+        self._is_screen = all(self._is_flat(frames, stored) for stored in frames.stored())
         for stored in frames.stored():
             if is_stopped():
                 raise InterruptedError
@@ -208,7 +210,7 @@ class _Reader:
 
         Some devices tell of regions that begin within their image.
         """
-        if _is_mostly_flat(samples[strip.top : strip.bottom, strip.left : strip.right]):
+        if self._is_screen:
             return True
         pictures = make_pictures(samples, photometric, self._attributes)
         tiles = (tile for picture in pictures for tile in cut_tiles(picture))
@@ -216,6 +218,19 @@ class _Reader:
             strip.overlap(line.box.shift(left, top))
             for left, top, tile in tiles
             for line in self._engine.find(tile)
+        )
+
+    def _is_flat(self, frames: Frames, stored: bytes) -> bool:
+        """Tell whether the strip above the regions is mostly of one colour in a frame.
+
+        A screen's strip is that in each frame of a loop: where one is not, what lies there moves.
+        """
+        if not self._banner:
+            return False
+        samples, _ = frames.samples(stored)
+        return all(
+            _is_mostly_flat(samples[strip.top : strip.bottom, strip.left : strip.right])
+            for strip in self._banner
         )
 
     def _find_lines(self, samples: Array, photometric: str, cleared: list[Box]) -> list[Box]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -113,6 +114,32 @@ async def test_a_failure_is_tried_again_where_it_was(desk: Desk) -> None:
             await desk.hasten(job_id)
         job = await desk.wait(job_id, has_ended)
     assert (job.state, seen) == (State.DONE, [None, {"page": 1}, {"page": 2}])
+
+
+async def test_a_failure_that_cannot_be_noted_is_not_lost_in_silence(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unseen.append(about))
+    database, failed = desk.repository.archive.database, asyncio.Event()
+
+    async def refuse(work: object) -> None:
+        failed.set()
+        raise OutOfResources("The database is away.")
+
+    async def run(context: JobContext, arguments: Arguments) -> Any:
+        context.report(1)
+        monkeypatch.setattr(database, "write", refuse)
+        raise OutOfResources("Not now.")
+
+    job_id = await desk.ask()
+    async with desk.running(run):
+        await asyncio.wait_for(failed.wait(), PATIENCE_S)
+    monkeypatch.undo()
+    gc.collect()
+    assert unseen == []
+    assert "a job waits: The database is away." in caplog.text
+    assert (await desk.find(job_id)).state is State.RUNNING  # until its lease ends
 
 
 async def test_what_cannot_succeed_is_dead_at_once(desk: Desk) -> None:

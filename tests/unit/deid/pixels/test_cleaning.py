@@ -197,6 +197,19 @@ def test_a_strip_above_regions_goes_unless_it_is_image(engine: BurnedInTextFinde
     assert blacked == [(), ((Box(0, 0, 320, 40),),), ((Box(0, 0, 320, 40),),)]
 
 
+def test_a_strip_in_which_a_loop_moves_is_image(engine: BurnedInTextFinder) -> None:
+    region = Dataset()
+    region.RegionLocationMinY0 = 40
+    moving, dark, written = draw_noise(200, 320), draw_noise(200, 320), draw_noise(200, 320)
+    dark[:40] = 12
+    dark[30:33, 20:60] = 200
+    burn(written, "JANE", 20, 8)
+    frames = [dark, moving, written]
+    source = make_image(frames, Modality="US", SequenceOfUltrasoundRegions=[region])
+    cleaned = clean_pixels(source, BASIC, Identifiers(), engine)
+    assert cleaned.boxes == ((), (), (Box(0, 0, 320, 40),))
+
+
 def test_frames_without_room_for_a_word_are_not_read() -> None:
     source = make_image([draw_noise(11, 64)])
     cleaned = clean_pixels(source, BASIC, Identifiers(), Stubborn())
