@@ -108,6 +108,8 @@ series_row = sa.Table(
 )
 
 
+_SPLITTER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
 _FIND_STUDY = Statement(
     sa.select(study_row.c.row_id).where(
         study_row.c.dataset_id == sa.bindparam("dataset_id"),
@@ -285,6 +287,11 @@ def decode_attributes(data: bytes) -> dict[str, Any]:
     """Return the DICOM JSON that a row's `attributes` column holds."""
     decoded: dict[str, Any] = msgspec.json.decode(data)
     return decoded
+
+
+def split_attributes(data: bytes) -> dict[str, msgspec.Raw]:
+    """Return the JSON of each attribute that such a column holds."""
+    return _SPLITTER.decode(data)
 
 
 def pick_attributes(data: bytes, tags: frozenset[str]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
 import sqlalchemy as sa
 from pyroaring import BitMap
 
-from lamella.archive.catalog import decode_attributes, pick_attributes
+from lamella.archive.catalog import decode_attributes, pick_attributes, split_attributes
 from lamella.archive.clauses import compare, is_one_of, join_all
 from lamella.archive.statements import fetch_text
 
@@ -53,6 +54,11 @@ class Row:
         self._attributes: dict[str, Any] | None = None
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Study and Series Instance UID; '' for a study's or patient's series."""
+        return self.study_uid, self.series_uid or ""
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """DICOM JSON; of a series with those of its study."""
         if self._attributes is None:
@@ -67,6 +73,12 @@ class Row:
         if self._attributes is not None or self.study is not None:
             return self.attributes
         return pick_attributes(self._data, tags)
+
+    @property
+    def elements(self) -> Mapping[str, msgspec.Raw]:
+        """The JSON of each attribute, as it is stored; of a series with those of its study."""
+        own = split_attributes(self._data)
+        return own if self.study is None else {**self.study.elements, **own}
 
     @property
     def identity(self) -> tuple[int, int]:

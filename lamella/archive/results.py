@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from lamella.archive.levels import (
     COMPUTED,
@@ -89,6 +91,51 @@ def strip_values(query: Query) -> Query:
         default_levels=query.default_levels,
         creators=query.creators,
     )
+
+
+class Part(NamedTuple):
+    """One element of a result whose elements are named beforehand.
+
+    Attributes:
+        name: What stands before it in a JSON object: comma, tag, colon.
+        below: What to keep of its items; None for all.
+        otherwise: Its JSON where the match has no such attribute; None for no element.
+    """
+
+    name: bytes
+    tag: str
+    below: Tree | None
+    otherwise: bytes | None
+
+
+def plan_form(query: Query) -> tuple[Part, ...] | None:
+    """Return the elements of a query's results, tags ascending, but for what is computed.
+
+    Returns:
+        None where a match itself decides which there are: all, or private ones.
+    """
+    steps, empties = _plan(query)
+    wanted = {tag: below for (tag, creator), below in steps.items() if creator is None}
+    if query.include_all or len(wanted) < len(steps) or not wanted.keys() >= empties.keys():
+        return None
+    given = empties | {INSTANCE_AVAILABILITY: _compute({}, None)[INSTANCE_AVAILABILITY]}
+    return tuple(
+        Part(
+            *(name_element(tag), tag, wanted[tag]),
+            msgspec.json.encode(given[tag]) if tag in given else None,
+        )
+        for tag in sorted(wanted)
+    )
+
+
+def name_element(tag: str) -> bytes:
+    """Return what stands before an element in a JSON object that has others before it."""
+    return b',"%s":' % tag.encode()
+
+
+def prune_encoded(element: bytes | msgspec.Raw, below: Tree) -> bytes:
+    """Return the JSON of a sequence with what is wanted of its items."""
+    return msgspec.json.encode(_prune(msgspec.json.decode(element), below))
 
 
 def build_shaper(query: Query) -> Shaper:

@@ -43,10 +43,10 @@ class KnownPage:
     """The rows that a search for studies or series has found.
 
     Attributes:
-        rows: Study UID, series UID and identity of each row.
+        rows: Key and identity of each row, as of `catalog_rows.Row`.
     """
 
-    rows: tuple[tuple[str, str, tuple[int, int]], ...]
+    rows: tuple[tuple[tuple[str, str], tuple[int, int]], ...]
     has_more: bool
 
 

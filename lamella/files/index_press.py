@@ -120,7 +120,7 @@ class IndexPress:
         query = Query(level, study_uid, include_all=True, default_levels=levels)
         tree, found = self._tree(connection), []
         for row in find_rows(connection, self._repository, self._view, query).rows:
-            counts = count_related(self._repository, tree, row.study_uid, row.series_uid or "")
+            counts = count_related(tree, row.study_uid, row.series_uid or "")
             shaped = shape_result(row.attributes, query, counts)
             found.append((row, msgspec.json.encode(shaped)))
         if not found:

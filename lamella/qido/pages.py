@@ -15,7 +15,7 @@ from lamella.archive.results import build_shaper
 from lamella.dicomweb.bulk_uris import fill_holes
 from lamella.dicomweb.locations import join_path
 from lamella.dicomweb.services import KnownPage, PageKey, Services
-from lamella.vcs.finder import count_related, find, find_rows, prepare_counts
+from lamella.vcs.finder import count_rows, find, find_rows
 from lamella.vcs.repository import NotCached
 from lamella.vcs.view import View
 
@@ -48,13 +48,13 @@ def write_page(
     tree = view.tree(connection, repository)
     found = find_rows(connection, repository, view, query)
     writer, root = find_writer(query), _encode_root(root_url)
-    results = []
-    prepare_counts(repository, tree, found.rows)
-    for row in found.rows:
-        counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
-        results.append(_find_fragment(services, view, writer, row).fill(root, counts))
+    counts = count_rows(repository, tree, [row.key for row in found.rows])
+    results = [
+        _find_fragment(services, view, writer, row).fill(root, counted)
+        for row, counted in zip(found.rows, counts, strict=True)
+    ]
     if len(found.rows) <= LONGEST_KNOWN_PAGE:
-        rows = tuple((row.study_uid, row.series_uid or "", row.identity) for row in found.rows)
+        rows = tuple((row.key, row.identity) for row in found.rows)
         services.pages.put(_name_page(view, query), KnownPage(rows, found.has_more), len(rows) + 1)
     return ResultPage(results, found.has_more)
 
@@ -76,17 +76,18 @@ def recall_page(services: Services, view: View, query: Query, root_url: str) -> 
     repository = services.repository
     tree = repository.recall_tree(view.root)
     writer, root = find_writer(query), _encode_root(root_url)
-    results = []
-    for study_uid, series_uid, identity in known.rows:
+    fragments = []
+    for _, identity in known.rows:
         fragment = services.fragments.get((writer, view.dataset.id, identity))
         if fragment is None:
             return None
-        try:
-            counts = count_related(repository, tree, study_uid, series_uid)
-        except NotCached:
-            return None
-        results.append(fragment.fill(root, counts))
-    return ResultPage(results, known.has_more)
+        fragments.append(fragment)
+    try:
+        counts = count_rows(repository, tree, [key for key, _ in known.rows])
+    except NotCached:
+        return None
+    pairs = zip(fragments, counts, strict=True)
+    return ResultPage([fragment.fill(root, counted) for fragment, counted in pairs], known.has_more)
 
 
 def _name_page(view: View, query: Query) -> PageKey:
@@ -106,7 +107,7 @@ def _find_fragment(services: Services, view: View, writer: FragmentWriter, row: 
         if row.series_uid is not None:
             path += join_path("series", row.series_uid)
         tags = COUNTS[:2] if row.series_uid is None else COUNTS
-        fragment = writer.write(row.attributes, tags, path)
+        fragment = writer.write(row, tags, path)
         services.fragments.put(key, fragment, fragment.size_bytes)
     return fragment
 

@@ -23,7 +23,6 @@ from lamella.archive.query import Query
 from lamella.archive.search import (
     Candidate,
     Page,
-    Row,
     find_candidates,
     search_patients,
     search_series,
@@ -32,8 +31,10 @@ from lamella.archive.search import (
     walk_series,
 )
 from lamella.vcs.judgement import find_places
+from lamella.vcs.nodes import Summary
 from lamella.vcs.repository import Repository
 from lamella.vcs.series_instances import Candidates, InstanceReader, list_sop_uids
+from lamella.vcs.study_sizes import StudySize
 from lamella.vcs.tree import Tree
 from lamella.vcs.view import View
 
@@ -75,8 +76,11 @@ def find(connection: sa.Connection, repository: Repository, view: View, query: Q
         page, has_more = take_page(_match_instances(connection, repository, view, query), query)
         return Found(tuple(page), has_more)
     found = find_rows(connection, repository, view, query)
-    prepare_counts(repository, tree, found.rows)
-    matches = tuple(_make_match(repository, tree, row) for row in found.rows)
+    counts = count_rows(repository, tree, [row.key for row in found.rows])
+    matches = tuple(
+        Match(*row.key, "", row.attributes, counted)
+        for row, counted in zip(found.rows, counts, strict=True)
+    )
     return Found(matches, found.has_more)
 
 
@@ -104,41 +108,39 @@ def list_ready(connection: sa.Connection, view: View) -> Sequence[AttributeIndex
     return (NAMES, *(index for index in declared if index.state == READY))
 
 
-def _make_match(repository: Repository, tree: Tree, row: Row) -> Match:
-    counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
-    return Match(row.study_uid, row.series_uid or "", "", row.attributes, counts)
+def count_rows(
+    repository: Repository, tree: Tree, keys: Sequence[tuple[str, str]]
+) -> list[Mapping[str, int]]:
+    """Return the counts of each of a page's rows, by tag.
+
+    Args:
+        repository: Keeps what was read.
+        tree: Of the view.
+        keys: Study and series UID of each row; series UID '' for a study or patient.
+    """
+    sizes = repository.study_sizes.find_many(tree, [study for study, series in keys if not series])
+    of_series = [key for key in keys if key[1]]
+    for start in range(0, len(of_series), COUNTS_AT_A_TIME):
+        tree.find_many(of_series[start : start + COUNTS_AT_A_TIME])
+    return [
+        count_related(tree, study, series) if series else _name_size(sizes.get(study))
+        for study, series in keys
+    ]
 
 
-def prepare_counts(repository: Repository, tree: Tree, rows: Iterable[Row]) -> None:
-    """Look the rows of a page up in the tree, all together: a node each would be a query each."""
-    keys = [(row.study_uid, row.series_uid or "") for row in rows]
-    left = [key for key in keys if repository.counts.get((tree.root, *key)) is None]
-    for start in range(0, len(left), COUNTS_AT_A_TIME):
-        tree.find_many(left[start : start + COUNTS_AT_A_TIME])
-
-
-def count_related(
-    repository: Repository, tree: Tree, study_uid: str, series_uid: str
-) -> Mapping[str, int]:
+def count_related(tree: Tree, study_uid: str, series_uid: str) -> Mapping[str, int]:
     """Return the counts of a study, and of a series if one is named, by tag."""
-    key = (tree.root, study_uid, series_uid)  # equal roots hold the same, in whatever dataset
-    counts = repository.counts.get(key)
-    if counts is None:
-        counts = _count(tree, study_uid, series_uid)
-        repository.counts.put(key, counts)
-    return counts
-
-
-def _count(tree: Tree, study_uid: str, series_uid: str) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    study = tree.study_summary(study_uid)
-    if study is not None:
-        counts[STUDY_RELATED_SERIES] = study.n_series
-        counts[STUDY_RELATED_INSTANCES] = study.n_instances
+    counts = _name_size(tree.study_summary(study_uid))
     series = tree.series_summary(study_uid, series_uid) if series_uid else None
     if series is not None:
         counts[SERIES_RELATED_INSTANCES] = series.n_instances
     return counts
+
+
+def _name_size(size: StudySize | Summary | None) -> dict[str, int]:
+    if size is None:
+        return {}
+    return {STUDY_RELATED_SERIES: size.n_series, STUDY_RELATED_INSTANCES: size.n_instances}
 
 
 def _match_instances(
@@ -154,7 +156,7 @@ def _match_instances(
     wanted = query.narrow_to(Level.SERIES)
     cache = repository.rows
     for row in walk_series(connection, view.dataset.id, wanted, visible, cache, indexes, among):
-        counts = count_related(repository, tree, row.study_uid, row.series_uid or "")
+        counts = count_related(tree, row.study_uid, row.series_uid or "")
         inherited = reader.pick(row.attributes)
         for sop_uid, document in reader.read(row.study_uid, row.series_uid or ""):
             attributes = {**inherited, **document}

@@ -246,6 +246,19 @@ def find_batch_loader(
     return getattr(nodes, "load_many", None)
 
 
+def read_many(nodes: NodeReader, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Return the encoded bytes of nodes, read together where a reader can do that.
+
+    Raises:
+        IntegrityError: There is no such node, or its bytes have another digest.
+    """
+    read: Callable[[Iterable[bytes]], dict[bytes, bytes]]
+    read = getattr(nodes, "read_many", None) or (
+        lambda names: {digest: nodes.read(digest) for digest in names}
+    )
+    return read(digests)
+
+
 @runtime_checkable
 class NodeWriter(Protocol):
     """Where nodes are written."""

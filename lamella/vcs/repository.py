@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from lamella.vcs.nodes import (
 )
 from lamella.vcs.series_attributes import AttributeCache
 from lamella.vcs.series_documents import SeriesShelf, name_folder
+from lamella.vcs.study_sizes import StudySizes
 from lamella.vcs.tables import node
 from lamella.vcs.tree import Tree
 
@@ -40,7 +41,6 @@ _DECODED_WEIGHT = 3  # a decoded node takes about this many times its encoded si
 VISIBLE_CACHE_ENTRIES = 32
 SELECTED_INSTANCES = 2_000  # of about 1.5 KB each
 ROW_CACHE_BYTES = 8 << 20
-COUNT_CACHE_ENTRIES = 8192
 SHOWN_CACHE_ENTRIES = 512
 
 
@@ -66,7 +66,7 @@ class Repository:
         visible_sets: Visible rows by id of a committed set (a set never changes).
         commit_rows: Visible rows by dataset and commit, of commits made here. (An id is a hash
             of the commit, so one whose transaction was undone does no harm.)
-        counts: Counts of studies and series by tag, by root of the tree, study and series.
+        study_sizes: What studies hold.
         views: Resolved revisions.
         commits: Commits that revisions led to, by dataset and id; they never change.
         shown: Commits as they are shown where something is hidden, by dataset, digest of what is
@@ -85,9 +85,7 @@ class Repository:
             VISIBLE_CACHE_ENTRIES
         )
         self.rows: LeastRecent[tuple[int, int], StoredRow] = LeastRecent(ROW_CACHE_BYTES)
-        self.counts: LeastRecent[tuple[bytes, str, str], dict[str, int]] = LeastRecent(
-            COUNT_CACHE_ENTRIES
-        )
+        self.study_sizes = StudySizes()
         self.views = KnownViews(archive.database)
         self.commits: LeastRecent[tuple[int, bytes], StoredCommit] = LeastRecent(
             SHOWN_CACHE_ENTRIES
@@ -180,11 +178,25 @@ class DatabaseNodes:
         """
         found = {digest: self._cache.get(digest) for digest in digests}
         missing = [digest for digest, node in found.items() if node is None]
-        for batch in split_batches(missing):
+        for digest, encoded in self._read_together(missing):
+            found[digest] = self._keep(digest, encoded)
+        return {digest: node or self.load(digest) for digest, node in found.items()}
+
+    def read_many(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return nodes' encoded bytes by digest; those of leaves are not kept in memory.
+
+        Raises:
+            IntegrityError: The dataset lacks one, or its bytes are damaged.
+        """
+        wanted = list(digests)
+        found = dict(self._read_together(wanted))
+        return {digest: found.get(digest) or self.read(digest) for digest in wanted}
+
+    def _read_together(self, digests: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        for batch in split_batches(digests):
             names = {"dataset_id": self._dataset_id, "digests": batch}
             for digest, stored in _READ_NODES.fetch_all(self._connection, names):
-                found[digest] = self._keep(digest, decompress(stored, digest))
-        return {digest: node or self.load(digest) for digest, node in found.items()}
+                yield digest, decompress(stored, digest)
 
     def _keep(self, digest: bytes, encoded: bytes) -> Node:
         node = decode_node(encoded)

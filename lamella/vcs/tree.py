@@ -25,6 +25,7 @@ from lamella.vcs.nodes import (
     NodeWriter,
     Summary,
     find_batch_loader,
+    read_many,
 )
 from lamella.vcs.trie import Difference, Level, Trie
 
@@ -181,6 +182,18 @@ class Tree:
         for study_uid, series_uids in of_studies.items():
             found = self._series.get_many(_get_root(self.find_study(study_uid)), series_uids)
             self._found |= {(study_uid, uid): series for uid, series in found.items()}
+
+    def locate_studies(self, study_uids: Iterable[str]) -> dict[bytes, list[str]]:
+        """Return studies by the digest of the leaf that holds each of them, if the tree has it."""
+        return self._studies.locate(self.root, study_uids)
+
+    def read_nodes(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the encoded bytes of nodes, read together if they can be.
+
+        Raises:
+            IntegrityError: A node is missing or broken.
+        """
+        return read_many(self._nodes, digests)
 
     def entry(self, study_uid: str, series_uid: str, sop_uid: str) -> Entry | None:
         """Return an instance's entry, or None."""

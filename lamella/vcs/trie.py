@@ -153,6 +153,34 @@ class Trie(Generic[V]):
             depth += 1
         return found
 
+    def locate(self, root: bytes, keys: Iterable[str]) -> dict[bytes, list[str]]:
+        """Return keys by the digest of the leaf that holds each of them, if the map has it.
+
+        Leaves below inner nodes are not read.
+
+        Raises:
+            IntegrityError: A node is missing or broken.
+        """
+        paths = [(compute_path(key), key) for key in dict.fromkeys(keys)]
+        node = self._read(root) if paths else EMPTY_LEAF
+        if isinstance(node, Leaf):
+            return {root: [key for _, key in paths]} if node.entries else {}
+        found: dict[bytes, list[str]] = {}
+        level = [(node, paths)]
+        depth = 0
+        while level:
+            ways = [way for inner, wanted in level for way in _branch_out(inner, wanted, depth)]
+            for child, wanted in ways:
+                if child.count <= LEAF_CAPACITY:
+                    found[child.digest] = [key for _, key in wanted]
+            inner_ways = [way for way in ways if way[0].count > LEAF_CAPACITY]
+            if self._load_many is not None and inner_ways:
+                self._load_many(child.digest for child, _ in inner_ways)
+            opened = ((self._open(child), wanted) for child, wanted in inner_ways)
+            level = [(node, wanted) for node, wanted in opened if isinstance(node, Inner)]
+            depth += 1
+        return found
+
     def count(self, root: bytes) -> int:
         """Return the number of keys; only the root is read."""
         return self._read(root).count

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -293,3 +294,6 @@ def tell(journal: Journal, ledger: Ledger, trouble: Trouble) -> None:
     print(f"{trouble.seconds:.0f} s of trouble; {fates.count(Fate.ACKNOWLEDGED)} stores ", end="")
     print(f"acknowledged, {fates.count(Fate.CUT)} not; {instances} instances acknowledged")
     print("\n".join(journal.report()))
+    kinds = Counter((one.split(":")[0], one.strip().rpartition("\n")[2]) for one in ledger.troubles)
+    for (sender, error), count in kinds.most_common():
+        print(f"{count} times, {sender}: {error}")

@@ -120,7 +120,7 @@ class Librarian:
             results = []
             for row in found.rows:
                 names = (row.study_uid, row.series_uid or "")
-                counts = count_related(self._repository, tree, *names)
+                counts = count_related(tree, *names)
                 results.append(msgspec.json.encode(shape_result(row.attributes, query, counts)))
             return results, found.has_more
 
@@ -152,7 +152,7 @@ class Librarian:
         tree = self._view.tree(connection, self._repository)
 
         def shape(one: Selected, document: Document) -> bytes:
-            counts = count_related(self._repository, tree, one.study_uid, one.series_uid)
+            counts = count_related(tree, one.study_uid, one.series_uid)
             attributes = msgspec.json.decode(document.dicom_json)
             return msgspec.json.encode(shape_result(attributes, query, counts))
 

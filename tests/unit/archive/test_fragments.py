@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamella.archive.catalog_rows import Row
 from lamella.archive.fragments import COUNTS, find_writer
 from lamella.archive.levels import Level
 from lamella.archive.query import Key, Query, Single, parse_attribute
@@ -62,7 +63,17 @@ def make_attributes(text: str) -> dict[str, Any]:
     }
 
 
+def make_row(attributes: dict[str, Any]) -> Row:
+    """Return a row of a series, whose study has what comes before its own attributes."""
+    own = {tag: element for tag, element in attributes.items() if tag > "0020000D"}
+    above = {tag: element for tag, element in attributes.items() if tag not in own}
+    above |= {tag: {"vr": "LO", "Value": ["the study's"]} for tag in own}
+    study = Row(1, "1.2.3", None, msgspec.json.encode(above))
+    return Row(1, "1.2.3", "1.2.3.4", msgspec.json.encode(own)).within(study)
+
+
 @pytest.mark.parametrize("form", FORMS)
+@settings(deadline=None)
 @given(
     text=st.sampled_from(TRICKY) | st.text(),
     numbers=st.tuples(*[st.integers(0, 10**9)] * 3),
@@ -73,14 +84,14 @@ def test_filling_gives_what_writing_whole_gives(
 ) -> None:
     text = text.encode("utf-8", "replace").decode()
     attributes, counts = make_attributes(text), dict(zip(COUNTS, numbers, strict=True))
-    fragment = find_writer(form).write(attributes, COUNTS, PATH)
+    fragment = find_writer(form).write(make_row(attributes), COUNTS, PATH)
     filled = fragment.fill(msgspec.json.encode(root)[1:-1], counts)
     whole = shape_result(attributes, form, counts, root + PATH)
     assert filled == msgspec.json.encode(whole)
 
 
 def test_a_count_that_the_tree_does_not_know_is_none() -> None:
-    fragment = find_writer(STUDY).write(make_attributes("x"), COUNTS[:2], PATH)
+    fragment = find_writer(STUDY).write(make_row(make_attributes("x")), COUNTS[:2], PATH)
     result = msgspec.json.decode(fragment.fill(ROOT.encode(), {COUNTS[0]: 3}))
     assert [result[tag]["Value"] for tag in COUNTS[:2]] == [[3], [0]]
     assert result["00081190"]["Value"] == [ROOT + PATH]

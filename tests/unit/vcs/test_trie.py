@@ -150,6 +150,23 @@ def test_many_keys_are_found_as_each_alone(n: int) -> None:
     assert trie.get_many(root, []) == {}
 
 
+@pytest.mark.parametrize("n", [0, 1, 64, 65, 3000])
+def test_the_leaf_of_each_key_is_told_without_reading_it(n: int) -> None:
+    content, nodes = make_map(n), CountingNodes()
+    root = build(nodes, content)
+    nodes.n_reads = 0
+    keys = [*list(content)[::7], "9.9"]
+    assert Trie(nodes, LEVEL).locate(root, []) == {}
+    assert nodes.n_reads == 0
+    places = Trie(nodes, LEVEL).locate(root, keys)
+    assert nodes.n_reads <= 1 + 16
+    for digest, here in places.items():
+        leaf = decode_node(nodes.read(digest))
+        assert isinstance(leaf, Leaf)
+        assert {key for key, _ in leaf.entries} >= set(here) - {"9.9"}
+    assert {key for here in places.values() for key in here} | {"9.9"} == set(keys)
+
+
 def test_nodes_of_a_level_are_read_together() -> None:
     """They would be a query each, and a page of results asks for a hundred keys."""
     content, nodes = make_map(3000), MemoryNodes()
