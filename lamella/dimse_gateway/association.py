@@ -55,7 +55,6 @@ LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RELEASE_PATIENCE_S = 10.0  # peers wait some 30 s for an answer to their release
-_LAST_COMMAND = b"\x03"
 _UNSENT_PDUS = 8  # more would be held for a peer that does not read
 _UNSENT_POLL_S = 0.005
 
@@ -400,17 +399,10 @@ class GatewayAssociation(Association):  # type: ignore[misc]
 
     def _send_answer(self, command: StoreCommand, answer: Answer, context_id: int) -> None:
         self.dimse.outstanding -= 1
-        encoded = build_store_response(command, answer)
-        longest = self.dimse.maximum_pdu_size - 6
-        step = longest if longest > 0 else len(encoded)
-        for start in range(0, len(encoded), step):
-            end = start + step
-            control = b"\x01" if end < len(encoded) else _LAST_COMMAND
-            primitive = P_DATA()
-            primitive.presentation_data_value_list.append(
-                (context_id, control + encoded[start:end])
-            )
-            self.dul.send_pdu(primitive)
+        try:
+            self.write(context_id, build_store_response(command, answer))
+        except PeerUnavailable:
+            LOGGER.info("nobody takes an answer", extra=self.describe())
 
     def _open_delivery(self, command: StoreCommand, context_id: int) -> Delivery:
         context: PresentationContext = self._accepted_cx[context_id]

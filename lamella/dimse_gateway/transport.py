@@ -2,7 +2,9 @@
 
 pynetdicom's provider looks every millisecond whether something is there, and reads 4 KiB at a
 time. With many associations that is most of what a server does, so here a thread sleeps in
-`poll` until the peer or its own side has something, and reads whole PDUs.
+`poll` until the peer or its own side has something, and reads whole PDUs. Data of an established
+association goes to its receiver at once, without pynetdicom's queues and state machine, in which
+they would come to the same.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from lamella.dimse_gateway.metrics import TLS_FAILURES
+from lamella.dimse_gateway.proposals import AssociateRequestPdu
 
 LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +34,12 @@ HANDSHAKE_TIMEOUT_S = 30.0
 RECORD_BYTES = 16 << 10  # of TLS: RFC 8446 §5.1
 POLL_TIMEOUT_S = 0.5  # how often timers are looked at while nothing happens
 
-_P_DATA_TF = 0x04
+_A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
+_KINDS = frozenset(range(1, 8))
+_TIME = struct.Struct("@ll")  # timeval of socket(7): seconds, microseconds
+_PDU_HEADER = struct.Struct(">BxL")
+_DATA_TRANSFER = "Sta6"  # states and events: PS3.8 Table 9-10
+_DATA_CAME, _CONNECTION_CLOSED, _INVALID_PDU = "Evt10", "Evt17", "Evt19"
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _PDV_HEADER = struct.Struct(">IB")
 
@@ -43,8 +51,8 @@ class DataPdu:
         PS3.8 §9.3.5.
     """
 
-    def __init__(self, encoded: bytearray) -> None:
-        self._values = list(_split_values(memoryview(encoded)))
+    def __init__(self, items: bytearray) -> None:
+        self._values = list(_split_values(memoryview(items)))
 
     def to_primitive(self) -> P_DATA:
         """Return the indication for the DIMSE provider."""
@@ -76,7 +84,7 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         super().__init__(association, client_socket=client_socket)
         self.timeout_s = timeout_s
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client_socket.settimeout(timeout_s)
+        self._limit_waits(client_socket)
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -116,7 +124,6 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
             count += received
             if count < nr_bytes and time.monotonic() > deadline:
                 raise TimeoutError("The peer began a PDU and did not finish it.")
-        self._acknowledge()
         view.release()
         del buffer[count:]
         return buffer
@@ -152,15 +159,25 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         self._wake_reader.close()
         self._wake_writer.close()
 
+    def _limit_waits(self, client_socket: socket.socket) -> None:
+        """Let the system end what takes too long: one call then waits for the whole of a PDU."""
+        client_socket.settimeout(None)
+        seconds = int(self.timeout_s)
+        limit = _TIME.pack(seconds, int((self.timeout_s - seconds) * 1e6))
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
     def _receive(self, view: memoryview) -> int:
-        return int(self.socket.recv_into(view)) if self.socket is not None else 0
+        if self.socket is None:
+            return 0
+        return int(self.socket.recv_into(view, len(view), socket.MSG_WAITALL))
 
     def _shutdown_socket(self) -> None:
         self.hang_up()
         if self.socket is not None:
             self.socket.close()
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
         """Acknowledge at once what was read, as far as the system can.
 
         Senders that write a command and its data set apart, with Nagle's algorithm on (DCMTK is
@@ -215,9 +232,12 @@ class SecureSocket(GatewaySocket):
             self._secured.settimeout(self.timeout_s)
         return True
 
+    def _limit_waits(self, client_socket: socket.socket) -> None:
+        client_socket.settimeout(self.timeout_s)  # of several records, and both ways at once
+
     def _receive(self, view: memoryview) -> int:
         if not self._ahead:
-            return super()._receive(view)
+            return int(self._secured.recv_into(view))
         count = min(len(view), len(self._ahead))
         view[:count] = self._ahead[:count]
         self._ahead = self._ahead[count:]
@@ -287,28 +307,87 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         if self.socket is not None:
             self.socket.wake()
 
+    def _read_pdu_data(self) -> None:
+        """Read PDUs: data as long as they come, anything else alone."""
+        while True:
+            try:
+                header = self.socket.recv(_PDU_HEADER.size)
+                if len(header) < _PDU_HEADER.size:
+                    self.event_queue.put(_CONNECTION_CLOSED)
+                    return
+                kind, length = _PDU_HEADER.unpack(header)
+                if kind not in _KINDS:
+                    self.event_queue.put(_INVALID_PDU)
+                    return
+                items = self.socket.recv(length)
+                self.socket.acknowledge()
+            except OSError:
+                self.event_queue.put(_CONNECTION_CLOSED)
+                return
+            if len(items) < length:
+                self.event_queue.put(_CONNECTION_CLOSED)
+                return
+            if kind != _P_DATA_TF or self.state_machine.current_state != _DATA_TRANSFER:
+                self._queue_pdu(header, items)
+                return
+            self._receive_data(items)
+            if not self._may_go_on() or not self.socket.ready:
+                return
+
+    def _queue_pdu(self, header: bytearray, items: bytearray) -> None:
+        """Let the state machine have a PDU."""
+        try:
+            pdu, event = self._decode_pdu(header + items)
+        except Exception as error:  # noqa: BLE001  (peers may send anything)
+            LOGGER.info("A PDU cannot be read", extra={"reason": type(error).__name__})
+            self.event_queue.put(_INVALID_PDU)
+            return
+        self.event_queue.put(event)
+        self._recv_pdu.put(pdu)
+
+    def _receive_data(self, items: bytearray) -> None:
+        """Do what the state machine does with data of an established association.
+
+        Source:
+            PS3.8 Table 9-10 (Evt10 in Sta6: DT-2, and it stays Sta6).
+        """
+        try:
+            primitive = DataPdu(items).to_primitive()
+        except ValueError:
+            self.event_queue.put(_INVALID_PDU)
+            return
+        self.assoc.dimse.receive_primitive(primitive)
+        self._idle_timer.restart()
+
+    def _may_go_on(self) -> bool:
+        """Tell whether nobody but the peer wants something."""
+        is_wanted = self._kill_thread or self.artim_timer.expired
+        return not is_wanted and self.event_queue.empty() and self.to_provider_queue.empty()
+
     def _decode_pdu(self, bytestream: bytearray) -> tuple[Any, str]:
-        if bytestream[0] != _P_DATA_TF:
-            decoded: tuple[Any, str] = super()._decode_pdu(bytestream)
-            return decoded
-        return DataPdu(bytestream), "Evt10"
+        if bytestream[0] == _A_ASSOCIATE_RQ:
+            return AssociateRequestPdu(bytes(bytestream)), "Evt6"
+        if bytestream[0] == _P_DATA_TF:
+            return DataPdu(bytestream[_PDU_HEADER.size :]), _DATA_CAME
+        decoded: tuple[Any, str] = super()._decode_pdu(bytestream)
+        return decoded
 
 
-def _split_values(pdu: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield (presentation context ID, value with its control header) of a P-DATA-TF PDU.
+def _split_values(items: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield (presentation context ID, value with its control header) of a P-DATA-TF PDU's items.
 
     Raises:
         ValueError: There is none, or the lengths do not add up.
     """
-    offset = 6
-    if offset == len(pdu):
+    offset = 0
+    if not items:
         raise ValueError("A P-DATA-TF has no presentation data value.")
-    while offset < len(pdu):
-        if offset + 6 > len(pdu):
+    while offset < len(items):
+        if offset + 6 > len(items):
             raise ValueError("A presentation data value is cut off.")
-        length, context_id = _PDV_HEADER.unpack_from(pdu, offset)
+        length, context_id = _PDV_HEADER.unpack_from(items, offset)
         end = offset + 4 + length
-        if length < 2 or end > len(pdu):
+        if length < 2 or end > len(items):
             raise ValueError("A presentation data value has a length that cannot be.")
-        yield context_id, pdu[offset + 5 : end]
+        yield context_id, items[offset + 5 : end]
         offset = end

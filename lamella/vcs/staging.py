@@ -30,32 +30,13 @@ from lamella.vcs.tree import InstanceKey
 T = TypeVar("T")
 
 LEASE_US = 60_000_000
-
+_RENEW_US = LEASE_US // 2  # before the end of a lease
 
 _COUNT_STAGED = Statement(
     sa.select(sa.func.count()).where(staged.c.session_id == sa.bindparam("session_id"))
 )
 _DROP_STAGED = Statement(sa.delete(staged).where(staged.c.session_id == sa.bindparam("of_session")))
 _DROP_SESSION = Statement(sa.delete(session).where(session.c.id == sa.bindparam("of_session")))
-_READ_SAME_UID = Statement(
-    sa.select(staged.c.key)
-    .where(
-        staged.c.session_id == sa.bindparam("session_id"),
-        staged.c.sop_uid == sa.bindparam("sop_uid"),
-        staged.c.key.is_not(None),
-    )
-    .order_by(staged.c.id)
-)
-_READ_SAME_STUDY = Statement(
-    sa.select(staged.c.key)
-    .where(
-        staged.c.session_id == sa.bindparam("session_id"),
-        staged.c.study_uid == sa.bindparam("study_uid"),
-        staged.c.key.is_not(None),
-    )
-    .order_by(staged.c.id)
-    .limit(1)
-)
 _RENEW_LEASE = Statement(
     sa.update(session)
     .where(session.c.id == sa.bindparam("of_session"))
@@ -63,6 +44,30 @@ _RENEW_LEASE = Statement(
 )
 _INSERT_SESSION = insert_into(session)
 _INSERT_STAGED = insert_into(staged)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a session's one sender knows of it, so that the database need not be asked each time.
+
+    Attributes:
+        lease_us: When the lease ends, by the database's clock; 0: there is none yet.
+        head: The branch's head when it was last looked at.
+        root: The tree of that commit.
+        keys: What was staged under each SOP Instance UID.
+        firsts: What was staged first of each study.
+    """
+
+    lease_us: int = 0
+    head: bytes = b""
+    root: bytes = b""
+    keys: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    firsts: dict[str, StoredInstance] = field(default_factory=dict)
+
+    def note(self, stored: StoredInstance) -> None:
+        """Note that an instance is staged."""
+        self.keys[stored.sop_uid] = (*self.keys.get(stored.sop_uid, ()), stored.key)
+        self.firsts.setdefault(stored.study_uid, stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class Session:
         message: The commit's message; empty lets the commit describe itself.
         expected_head: The head that the sender asked for (If-Match), or None.
         provenance: What the commit tells machines; not kept with what is staged.
+        memory: For who stages one by one, and nobody else in this session.
     """
 
     dataset: DatasetRow
@@ -85,6 +91,7 @@ class Session:
     expected_head: bytes | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(16))
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
 
 async def stage(
@@ -132,23 +139,33 @@ async def stage_judged(
         RevisionNotFound: The branch is gone.
     """
 
-    def record(connection: sa.Connection) -> Judgement:
-        now_us = _open_session(connection, repository, work)
+    memory, stored = work.memory, StoredInstance.from_facts(item.key, item.facts)
+
+    def record(connection: sa.Connection) -> tuple[Judgement, int, bytes, bytes]:
+        now_us, head = read_clock_us(connection), _read_head(connection, work)
+        lease_us = memory.lease_us
+        if lease_us - now_us < _RENEW_US:
+            lease_us = now_us + LEASE_US
+            _renew_lease(connection, repository, work, lease_us)
         intake.record(connection, work.dataset.id, now_us)
-        head = read_head(connection, work.dataset.id, work.branch)
-        root = load_commit(connection, work.dataset.id, head).commit.tree
+        root = memory.root
+        if head != memory.head:
+            root = load_commit(connection, work.dataset.id, head).commit.tree
         tree = repository.tree(connection, work.dataset.id, root)
         judge = Judge(connection, read_dataset(connection, work.dataset.id), tree)
-        stored = load_instances(connection, work.dataset.id, [item.key])[item.key]
         _replay_session(connection, work, judge, stored)
         judgement = judge.judge(stored)
         if judgement.verdict is Verdict.CONFLICT:
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
         elif judgement.verdict is not Verdict.UNCHANGED:
             _INSERT_STAGED.run(connection, _stage_received(work, item))
-        return judgement
+        return judgement, lease_us, head, root
 
-    return await keep_intake(repository, intake, record)
+    judgement, lease_us, head, root = await keep_intake(repository, intake, record)
+    memory.lease_us, memory.head, memory.root = lease_us, head, root
+    if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
+        memory.note(stored)
+    return judgement
 
 
 def stage_deletes(
@@ -227,10 +244,12 @@ def _replay_session(
     connection: sa.Connection, work: Session, judge: Judge, stored: StoredInstance
 ) -> None:
     """Let a judge know what this session staged under the same UID, and whose study it is."""
-    same_study = {"session_id": work.id, "study_uid": stored.study_uid}
-    keys = _READ_SAME_STUDY.fetch_values(connection, same_study)
-    same_uid = {"session_id": work.id, "sop_uid": stored.sop_uid}
-    keys += _READ_SAME_UID.fetch_values(connection, same_uid)
+    first = work.memory.firsts.get(stored.study_uid)
+    if first is not None:
+        judge.judge(first)
+    keys = [
+        key for key in work.memory.keys.get(stored.sop_uid, ()) if first is None or key != first.key
+    ]
     instances = load_instances(connection, work.dataset.id, keys)
     for key in keys:
         judge.judge(instances[key])
@@ -239,8 +258,19 @@ def _replay_session(
 def _open_session(connection: sa.Connection, repository: Repository, work: Session) -> int:
     """Make the session's row or renew its lease; return the database's time in µs."""
     now_us = read_clock_us(connection)
-    read_head(connection, work.dataset.id, work.branch)
-    lease_us = now_us + LEASE_US
+    _read_head(connection, work)
+    _renew_lease(connection, repository, work, now_us + LEASE_US)
+    return now_us
+
+
+def _read_head(connection: sa.Connection, work: Session) -> bytes:
+    return read_head(connection, work.dataset.id, work.branch)
+
+
+def _renew_lease(
+    connection: sa.Connection, repository: Repository, work: Session, lease_us: int
+) -> None:
+    """Let a session's lease run until then; makes the session's row if there is none."""
     if _RENEW_LEASE.run(connection, {"of_session": work.id, "until": lease_us}) == 0:
         row = {
             "id": work.id,
@@ -254,7 +284,6 @@ def _open_session(connection: sa.Connection, repository: Repository, work: Sessi
             "lease_us": lease_us,
         }
         _INSERT_SESSION.run(connection, row)
-    return now_us
 
 
 def _stage_received(work: Session, item: Received) -> dict[str, object]:
