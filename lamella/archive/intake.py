@@ -119,13 +119,18 @@ class Intake:
         self._known: set[bytes] = set()
 
     async def add(
-        self, chunks: AsyncIterator[Chunk], check: Callable[[InstanceFacts], None] | None = None
+        self,
+        chunks: AsyncIterator[Chunk],
+        check: Callable[[InstanceFacts], None] | None = None,
+        *,
+        is_last: bool = False,
     ) -> Received:
         """Take one instance and read it at once.
 
         Args:
             chunks: The Part 10 file.
             check: Raises InstanceRefused where the door does not want this instance.
+            is_last: No more will come, which spares `write_packs` a thread.
 
         Raises:
             InstanceRefused: It is refused; nothing of it is kept.
@@ -133,7 +138,7 @@ class Intake:
             OutOfResources: There is no room, or too many store at once.
         """
         taken = await self.take(chunks, check)
-        await self._work_on_block(self._read_unread)
+        await self._work_on_block(self._read_rest if is_last else self._read_unread)
         return taken.result()
 
     async def take(

@@ -49,7 +49,7 @@ class Delivery:
             return
         if self._task is None:
             self._task = asyncio.run_coroutine_threadsafe(
-                self.intake.add(self._read_blocks()), self._loop
+                self.intake.add(self._read_blocks(), is_last=True), self._loop
             )
         block, self._buffer = self._buffer, bytearray()
         while not self._task.done():
@@ -68,7 +68,7 @@ class Delivery:
         """
         try:
             if self._task is None:
-                return await self.intake.add(_yield_once(self._buffer))
+                return await self.intake.add(_yield_once(self._buffer), is_last=True)
             self._blocks.put_nowait(self._buffer)
             self._blocks.put_nowait(bytearray())
             return await asyncio.wrap_future(self._task)
