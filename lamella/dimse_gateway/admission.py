@@ -6,9 +6,11 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import evt
-from pynetdicom.acse import ACSE
+from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
     SCP_SCU_RoleSelectionNegotiation,
     SOPClassExtendedNegotiation,
 )
@@ -16,7 +18,7 @@ from pynetdicom.presentation import PresentationContext
 
 from lamella.dimse_gateway.identifiers import ALL_ROOTS, Extensions
 from lamella.dimse_gateway.metrics import ADMISSIONS, REJECTIONS
-from lamella.dimse_gateway.negotiation import ACCEPTED, is_storage_class, negotiate
+from lamella.dimse_gateway.negotiation import agree, is_storage_class
 from lamella.dimse_gateway.rejection import LOCAL_LIMIT_EXCEEDED, NAMES, Rejection
 
 LOGGER = logging.getLogger(__name__)
@@ -49,17 +51,29 @@ class Admission(ACSE):  # type: ignore[misc]
         super().send_reject(result, source, diagnostic)
 
     def send_accept(self) -> None:
-        """Accept, with the outcome of our own negotiation."""
-        proposed = self.requestor.primitive.presentation_context_definition_list
-        outcomes = negotiate(proposed, self.assoc.transfer_syntaxes)
-        accepted = {cx.context_id: cx for cx in outcomes if cx.result == ACCEPTED}
+        """Accept, with the outcome of our own negotiation.
+
+        Source:
+            PS3.8 §9.3.3.
+        """
+        request = self.requestor.primitive
+        agreement = agree(
+            request.presentation_context_definition_list, self.assoc.transfer_syntaxes
+        )
         ADMISSIONS.labels("accepted").inc()
         LOGGER.info("association accepted", extra=self.assoc.describe())
-        self.assoc._accepted_cx = accepted
-        self.assoc._rejected_cx = [cx for cx in outcomes if cx.result != ACCEPTED]
-        for item in self._agree_on_roles(accepted.values()):
+        self.assoc._accepted_cx = dict(agreement.accepted)
+        self.assoc._rejected_cx = list(agreement.rejected)
+        for item in self._agree_on_roles(agreement.accepted.values()):
             self.acceptor.add_negotiation_item(item)
-        super().send_accept()
+        self.acceptor.primitive = primitive = A_ASSOCIATE()
+        primitive.application_context_name = UID(APPLICATION_CONTEXT_NAME)
+        primitive.calling_ae_title = request.calling_ae_title
+        primitive.called_ae_title = request.called_ae_title
+        primitive.result, primitive.result_source = 0x00, 0x01
+        primitive.user_information = self.acceptor.user_information
+        self.dul.outcomes = agreement.encoded
+        self.dul.send_pdu(primitive)
 
     def _agree_on_roles(
         self, accepted: Iterable[PresentationContext]

@@ -9,8 +9,10 @@ than this version) are taken for storage, as long as they are not known to be so
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.uid import UID_dictionary as uid_dictionary
@@ -23,6 +25,11 @@ from lamella.dimse_gateway.identifiers import ALL_ROOTS
 ACCEPTED = 0x00
 ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03
 TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x04
+
+_CONTEXT_ITEM, _SYNTAX_ITEM = 0x21, 0x40  # of an A-ASSOCIATE-AC
+_CONTEXT_HEADER, _SYNTAX_HEADER = struct.Struct(">BxHBxBx"), struct.Struct(">BxH")
+_MOST_AGREEMENTS = 16  # that are remembered
+_Proposed = tuple[int | None, UID | None, tuple[UID, ...]]
 
 _REAL_TIME_VIDEO = "1.2.840.10008.1.2.7."  # SMPTE ST 2110: streams, never stored as instances
 _MORE_SYNTAXES = (
@@ -83,6 +90,21 @@ SERVICES = (
 """All there are."""
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What is agreed on for the contexts of one proposal; associations share it.
+
+    Attributes:
+        accepted: Contexts by ID.
+        rejected: The others.
+        encoded: Presentation context items of an A-ASSOCIATE-AC PDU.
+    """
+
+    accepted: dict[int, PresentationContext]
+    rejected: list[PresentationContext]
+    encoded: bytes
+
+
 def is_storage_class(sop_class_uid: str) -> bool:
     """Tell whether a SOP class is, or may be, one whose instances are stored.
 
@@ -93,6 +115,52 @@ def is_storage_class(sop_class_uid: str) -> bool:
         return True
     known = uid_dictionary.get(sop_class_uid)
     return known is None or (known[1] == "SOP Class" and "Storage" in _name_kind(known[0]))
+
+
+def agree(
+    proposed: Sequence[PresentationContext], private: frozenset[str] = frozenset()
+) -> Agreement:
+    """Return what is agreed on, which is thought about once for all peers that propose the same.
+
+    Args:
+        proposed: The contexts.
+        private: Transfer syntaxes besides the standard's in which instances may come.
+    """
+    proposal = tuple(
+        (one.context_id, one.abstract_syntax, tuple(one.transfer_syntax)) for one in proposed
+    )
+    return _agree(proposal, private)
+
+
+@lru_cache(maxsize=_MOST_AGREEMENTS)
+def _agree(proposal: tuple[_Proposed, ...], private: frozenset[str]) -> Agreement:
+    outcomes = negotiate([_make_context(*one) for one in proposal], private)
+    return Agreement(
+        {int(one.context_id or 0): one for one in outcomes if one.result == ACCEPTED},
+        [one for one in outcomes if one.result != ACCEPTED],
+        b"".join(_encode_outcome(one) for one in outcomes),
+    )
+
+
+def _make_context(
+    context_id: int | None, abstract_syntax: UID | None, transfer_syntaxes: tuple[UID, ...]
+) -> PresentationContext:
+    context = PresentationContext()
+    context._context_id, context._abstract_syntax = context_id, abstract_syntax
+    context._transfer_syntax = list(transfer_syntaxes)
+    return context
+
+
+def _encode_outcome(context: PresentationContext) -> bytes:
+    """Return a presentation context item of an A-ASSOCIATE-AC.
+
+    Source:
+        PS3.8 Tables 9-18 and 9-19.
+    """
+    name = str(context.transfer_syntax[0]).encode("ascii")
+    syntax = _SYNTAX_HEADER.pack(_SYNTAX_ITEM, len(name)) + name
+    head = (_CONTEXT_ITEM, len(syntax) + 4, context.context_id, context.result)
+    return _CONTEXT_HEADER.pack(*head) + syntax
 
 
 def negotiate(

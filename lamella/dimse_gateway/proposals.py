@@ -1,4 +1,4 @@
-"""Association requests, whose presentation contexts are read once for all peers that send them.
+"""Associations' PDUs, whose presentation contexts are read once for all peers that propose them.
 
 A peer proposes the same contexts each time, and there may be 128 of them: pynetdicom takes most of
 the time that an association costs for them. All else of a request is read anew.
@@ -45,6 +45,22 @@ class AssociateRequestPdu:
         primitive = self._rest.to_primitive()
         primitive.presentation_context_definition_list += self._contexts
         return primitive
+
+
+def insert_outcomes(encoded: bytes, outcomes: bytes) -> bytes:
+    """Return an A-ASSOCIATE-AC PDU with items of presentation contexts, after its first item.
+
+    Args:
+        encoded: The PDU without them; its first item is the application context.
+        outcomes: The items.
+
+    Source:
+        PS3.8 Table 9-17.
+    """
+    _, length = _ITEM_HEADER.unpack_from(encoded, _FIXED_BYTES)
+    split = _FIXED_BYTES + _ITEM_HEADER.size + length
+    items = encoded[_PDU_HEADER.size : split] + outcomes + encoded[split:]
+    return _PDU_HEADER.pack(encoded[0], len(items)) + items
 
 
 @lru_cache(maxsize=_MOST_PROPOSALS)

@@ -17,6 +17,7 @@ from pydicom.datadict import tag_for_keyword
 from lamella.archive.database import read_clock_us
 from lamella.archive.header import read_header
 from lamella.archive.source import ByteSource
+from lamella.archive.statements import Statement
 from lamella.errors import InvalidRequest, ResourceNotFound
 from lamella.vcs.coercion import PlannedCoercion, PolicyCoercer
 from lamella.vcs.network_tables import store_route
@@ -34,6 +35,7 @@ _COLUMNS = (
     store_route.c.dataset,
     store_route.c.branch,
 )
+_LIST_ROUTES = Statement(sa.select(*_COLUMNS).order_by(store_route.c.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +187,7 @@ def add_route(
 
 def list_routes(connection: sa.Connection) -> list[Route]:
     """Return all rules in their order."""
-    rows = connection.execute(sa.select(*_COLUMNS).order_by(store_route.c.id)).all()
-    return [Route(*row) for row in rows]
+    return [Route(*row) for row in _LIST_ROUTES.fetch_all(connection, {})]
 
 
 def delete_route(connection: sa.Connection, route_id: int) -> None:

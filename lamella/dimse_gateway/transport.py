@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from lamella.dimse_gateway.metrics import TLS_FAILURES
-from lamella.dimse_gateway.proposals import AssociateRequestPdu
+from lamella.dimse_gateway.proposals import AssociateRequestPdu, insert_outcomes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -249,6 +250,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
 
     Attributes:
         has_ended: Whether nothing will be sent or received any more.
+        outcomes: Presentation context items of the acceptance, encoded.
     """
 
     def __init__(self, association: Any) -> None:
@@ -257,6 +259,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         self._run_loop_delay = 0  # `ready` waits instead
         self.to_user_queue = WakingQueue(association.wake)
         self.has_ended = False
+        self.outcomes = b""
 
     def run_reactor(self) -> None:
         """Run until the association is over; a peer's nonsense ends it, never the server."""
@@ -279,6 +282,13 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         """Queue a primitive for sending, and wake the thread that sends."""
         super().send_pdu(primitive)
         self._wake_self()
+
+    def _send(self, pdu: Any) -> None:
+        """Send a PDU; into an acceptance go the outcomes, which are encoded already."""
+        if isinstance(pdu, A_ASSOCIATE_AC) and self.socket is not None:
+            self.socket.send(insert_outcomes(pdu.encode(), self.outcomes))
+        else:
+            super()._send(pdu)
 
     def kill_dul(self) -> None:
         """Let the thread end."""

@@ -1,4 +1,4 @@
-"""Association requests are read as pynetdicom reads them, whether their contexts are known or not."""
+"""Association PDUs are read and written as pynetdicom does it, with known contexts and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -17,7 +17,8 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import build_context
 
-from lamella.dimse_gateway.proposals import AssociateRequestPdu
+from lamella.dimse_gateway.negotiation import agree, negotiate
+from lamella.dimse_gateway.proposals import AssociateRequestPdu, insert_outcomes
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 IMPLICIT, EXPLICIT, RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"
@@ -93,3 +94,19 @@ def test_more_contexts_than_are_remembered_are_read_all_the_same() -> None:
     longer = header[:2] + struct.pack(">L", len(encoded) - 6 + 5 * len(items)) + header[6:]
     longer += items * 6
     assert describe(AssociateRequestPdu(longer).to_primitive()) == read_as_pynetdicom(longer)
+
+
+@given(proposals)
+def test_acceptances_are_encoded_as_pynetdicom_encodes_them(
+    proposed: list[tuple[str, list[str]]],
+) -> None:
+    request = AssociateRequestPdu(encode_request(proposed)).to_primitive()
+    contexts = request.presentation_context_definition_list
+    accepted = A_ASSOCIATE()
+    accepted.application_context_name = request.application_context_name
+    accepted.calling_ae_title, accepted.called_ae_title = "SCU", "LAMELLA"
+    accepted.result, accepted.result_source = 0, 1
+    accepted.user_information = request.user_information
+    bare = A_ASSOCIATE_AC(accepted).encode()
+    accepted.presentation_context_definition_results_list = negotiate(contexts)
+    assert insert_outcomes(bare, agree(contexts).encoded) == A_ASSOCIATE_AC(accepted).encode()
