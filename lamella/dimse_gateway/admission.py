@@ -66,12 +66,13 @@ class Admission(ACSE):  # type: ignore[misc]
         self.assoc._rejected_cx = list(agreement.rejected)
         for item in self._agree_on_roles(agreement.accepted.values()):
             self.acceptor.add_negotiation_item(item)
-        self.acceptor.primitive = primitive = A_ASSOCIATE()
+        primitive = A_ASSOCIATE()
         primitive.application_context_name = UID(APPLICATION_CONTEXT_NAME)
         primitive.calling_ae_title = request.calling_ae_title
         primitive.called_ae_title = request.called_ae_title
         primitive.result, primitive.result_source = 0x00, 0x01
         primitive.user_information = self.acceptor.user_information
+        self.acceptor.primitive = primitive
         self.dul.outcomes = agreement.encoded
         self.dul.send_pdu(primitive)
 
