@@ -46,7 +46,7 @@ def quiet_requestor() -> Iterator[None]:
 @pytest.mark.parametrize(
     "n_kills",
     [
-        pytest.param(10, id="10-kills"),
+        pytest.param(10, id="10-kills", marks=pytest.mark.timeout(900)),
         pytest.param(200, id="200-kills", marks=[pytest.mark.soak, pytest.mark.timeout(7200)]),
     ],
 )
