@@ -72,6 +72,7 @@ $(VENV)/bin/python:
 $(VENV)/core: requirements/core.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -q -r requirements/build.txt -r requirements/core.txt
 	$(PIP) install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q lamella  # also where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 
 $(VENV)/test: requirements/test.txt $(VENV)/core
