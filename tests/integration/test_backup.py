@@ -17,7 +17,6 @@ from tests.harness.collection import Collection, open_client
 from tests.harness.postgresql import make_database, run_postgresql
 from tests.harness.samples import make_instance
 from tests.harness.server import run_cli, run_command, serve
-from tests.harness.stack import choose_stack
 
 BEFORE = 5
 
@@ -94,9 +93,9 @@ def test_all_that_was_acknowledged_before_a_backup_is_in_it(
             back_up(data_dir, folder)
         assert len(sender.acknowledged) + BEFORE > len(known)  # it went on meanwhile
 
-    settings = {"database_url": f"sqlite:///{elsewhere}/x"}
+    settings = {"database_url": f"sqlite:///{elsewhere}/x", "storage_url": ""}
     if target == "postgresql":
-        settings = {"database_url": make_database(postgresql, "restored")}
+        settings["database_url"] = make_database(postgresql, "restored")
     done = run_command(elsewhere, "restore", str(folder), "--bytes", **settings)
     assert done.returncode == 0, done.stderr
     assert "problems=0" in done.stdout
@@ -128,10 +127,8 @@ def test_a_second_backup_copies_what_is_new_and_drops_what_is_gone(tmp_path: Pat
     stray.write_bytes(b"of an earlier backup")
     assert back_up(data_dir, folder)["dropped"] == 1
     assert not stray.exists()
-    assert set(read_files(folder, database_url=f"sqlite:///{folder}/lamella.db")) == {
-        name_numbered(1),
-        name_numbered(2),
-    }
+    settings = {"database_url": f"sqlite:///{folder}/lamella.db", "storage_url": ""}
+    assert set(read_files(folder, **settings)) == {name_numbered(1), name_numbered(2)}
 
 
 def test_a_backup_that_is_cut_off_leaves_the_earlier_one_whole(tmp_path: Path) -> None:
@@ -148,9 +145,8 @@ def test_a_backup_that_is_cut_off_leaves_the_earlier_one_whole(tmp_path: Path) -
     assert not (folder / "lamella.db.new").exists()
 
 
+@pytest.mark.embedded
 def test_what_is_lost_is_named_and_the_rest_is_saved(tmp_path: Path) -> None:
-    if "storage_url" in choose_stack(tmp_path / "data"):
-        pytest.skip("packs are in S3")
     data_dir, folder = tmp_path / "data", tmp_path / "backup"
     for number in (1, 2):
         with serve(data_dir, dimse="off") as server, open_client() as client:

@@ -25,8 +25,8 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
-    """Of the installation that moves: on SQLite, whatever stack the tests run on."""
-    return {"database_url": f"sqlite:///{tmp_path / 'data' / 'lamella.db'}"}
+    """Of the installation that moves: on SQLite and a folder, whatever stack the tests run on."""
+    return {"database_url": f"sqlite:///{tmp_path / 'data' / 'lamella.db'}", "storage_url": ""}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_all_that_was_there_is_there(
     url = make_database(postgresql, "moved")
     finished = move(data_dir, url)
     assert (finished.returncode, finished.stdout[:7]) == (0, "tables="), finished.stderr
-    with serve(data_dir, database_url=url) as server, open_client() as client:
+    with serve(data_dir, **{**settings, "database_url": url}) as server, open_client() as client:
         assert read_all(server) == before
         collection = Collection(client, server, "default")
         later = collection.store_well(make_instance(sop="1.2.3.1.3", InstanceNumber=3))
