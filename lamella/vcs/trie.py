@@ -166,18 +166,20 @@ class Trie(Generic[V]):
         if isinstance(node, Leaf):
             return {root: [key for _, key in paths]} if node.entries else {}
         found: dict[bytes, list[str]] = {}
-        level = [(node, paths)]
+        level = [(path, key, node) for path, key in paths]
         depth = 0
         while level:
-            ways = [way for inner, wanted in level for way in _branch_out(inner, wanted, depth)]
-            for child, wanted in ways:
+            below: list[tuple[str, str, Child]] = []
+            for path, key, inner in level:
+                child = inner.children[int(path[depth], 16)]
+                if child is None:
+                    continue
                 if child.count <= LEAF_CAPACITY:
-                    found[child.digest] = [key for _, key in wanted]
-            inner_ways = [way for way in ways if way[0].count > LEAF_CAPACITY]
-            if self._load_many is not None and inner_ways:
-                self._load_many(child.digest for child, _ in inner_ways)
-            opened = ((self._open(child), wanted) for child, wanted in inner_ways)
-            level = [(node, wanted) for node, wanted in opened if isinstance(node, Inner)]
+                    found.setdefault(child.digest, []).append(key)
+                else:
+                    below.append((path, key, child))
+            opened = self._open_inner({child.digest: child for _, _, child in below})
+            level = [(path, key, opened[child.digest]) for path, key, child in below]
             depth += 1
         return found
 
@@ -245,6 +247,16 @@ class Trie(Generic[V]):
         if self._load is not None:
             return self._load(digest)
         return decode_node(self._nodes.read(digest))
+
+    def _open_inner(self, children: Mapping[bytes, Child]) -> dict[bytes, Inner]:
+        """Return the nodes of children that are too large for leaves, read together if possible."""
+        load_many = self._load_many or (lambda names: {name: self._read(name) for name in names})
+        opened: dict[bytes, Inner] = {}
+        for digest, node in load_many(children).items():
+            if not isinstance(node, Inner) or node.count != children[digest].count:
+                raise IntegrityError(f"node {digest.hex()} has a count its parent denies")
+            opened[digest] = node
+        return opened
 
     def _open(self, slot: _Slot) -> Node:
         if slot is None:

@@ -277,6 +277,16 @@ def test_a_count_that_its_parent_denies_is_an_integrity_error() -> None:
         list(Trie(nodes, LEVEL).items(root))
 
 
+def test_a_leaf_that_its_parent_takes_for_more_is_an_integrity_error() -> None:
+    nodes = MemoryNodes()
+    inner = decode_node(nodes.read(build(nodes, make_map(65))))
+    assert isinstance(inner, Inner)
+    children = [child and msgspec.structs.replace(child, count=65) for child in inner.children]
+    root = nodes.write(encode_node(Inner(1, tuple(children))))
+    with pytest.raises(IntegrityError, match="count"):
+        Trie(nodes, LEVEL).locate(root, make_map(65))
+
+
 def test_a_value_of_another_type_is_an_integrity_error() -> None:
     nodes = MemoryNodes()
     leaf = Leaf(1, (("1.2", msgspec.Raw(msgspec.msgpack.encode("text"))),))
