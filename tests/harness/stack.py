@@ -44,6 +44,7 @@ def choose_stack(data_dir: Path) -> dict[str, str]:
         settings["database_url"] = _make_database_of(folder)
     if S3 in stack:
         url, bucket = _start_s3()
+        os.environ.update(CREDENTIALS)  # each time: a test that set them itself takes them back
         settings["s3_endpoint_url"] = url
         settings["storage_url"] = f"s3://{bucket}/{sha256(folder.encode()).hexdigest()[:24]}"
     if REDIS in stack:
@@ -123,7 +124,6 @@ def _start_postgresql() -> str:
 
 @cache
 def _start_s3() -> tuple[str, str]:
-    """Return the endpoint of a server and a bucket; what is started from here may use them."""
+    """Return the endpoint of a server and a bucket."""
     server = _SERVERS.enter_context(run_s3_server())
-    os.environ.update(CREDENTIALS)
     return server.url, server.make_bucket()
