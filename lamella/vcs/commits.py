@@ -3,12 +3,15 @@
 One database transaction locks the dataset, judges each staged instance against the head,
 writes tree nodes, catalog rows, the visible set, places, the commit, the ref and the reflog,
 and deletes the staged rows. An unchanged tree makes no commit, so a retried store is safe.
+
+A C-STORE is acknowledged when it is staged, and its commit may have to wait. So that a newer
+version of one of its instances does not overtake it, whoever commits that commits it first.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -42,6 +45,7 @@ from lamella.vcs.rows import RowKeeper
 from lamella.vcs.staging import (
     Session,
     drop_session,
+    drop_staged,
     keep_intake,
     queue_conflict,
 )
@@ -58,6 +62,27 @@ _READ_STAGED = Statement(
     sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
     .where(staged.c.session_id == sa.bindparam("session_id"))
     .order_by(staged.c.id)
+)
+_READ_ORDER = Statement(
+    sa.select(staged.c.sop_uid, sa.func.max(staged.c.id))
+    .where(staged.c.session_id == sa.bindparam("session_id"))
+    .group_by(staged.c.sop_uid)
+)
+_FIND_WAITING = Statement(
+    sa.select(session.c.id, session.c.author, session.c.message).where(
+        session.c.dataset_id == sa.bindparam("dataset_id"),
+        session.c.branch == sa.bindparam("branch"),
+        session.c.kind == "store",
+        session.c.expected_head.is_(None),  # others are answered after their commit
+    )
+)
+_FIND_STAGED_UIDS = Statement(
+    sa.select(staged.c.sop_uid, sa.func.min(staged.c.id))
+    .where(
+        staged.c.session_id == sa.bindparam("session_id"),
+        staged.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
+    )
+    .group_by(staged.c.sop_uid)
 )
 _SAVE_ROW_IDS = Statement(
     sa.update(dataset)
@@ -153,21 +178,77 @@ def commit_received(
     Nothing is staged: no other transaction could see it, nor a crash leave it behind.
     """
     intake.record(connection, work.dataset.id, read_clock_us(connection))
+    _commit_overtaken(connection, repository, work, [item.facts.sop_uid for item in received])
     stored = [StoredInstance.from_facts(item.key, item.facts) for item in received]
     owner, start = _lock_branch(connection, work)
     return _commit_all(connection, repository, work, owner, start, [(s.names, s) for s in stored])
 
 
-def commit_staged(connection: sa.Connection, repository: Repository, work: Session) -> Committed:
+def commit_staged(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    ahead_of: frozenset[str] = frozenset(),
+) -> Committed:
     """Commit what a session staged, in the caller's transaction.
 
     It becomes one commit or none; more only if the session replaces an instance that it brought
     itself: the version that is replaced is acknowledged, so a commit of its own keeps it.
+
+    Args:
+        ahead_of: Sessions that are committed behind this one, which goes on if there are any.
     """
+    _commit_overtaken(connection, repository, work, None, ahead_of)
     owner, start = _lock_branch(connection, work)
     rows = _load_staged(connection, work)
-    drop_session(connection, work.id)
+    if ahead_of:
+        drop_staged(connection, work.id)
+    else:
+        drop_session(connection, work.id)
     return _commit_all(connection, repository, work, owner, start, rows)
+
+
+def _commit_overtaken(
+    connection: sa.Connection,
+    repository: Repository,
+    work: Session,
+    sop_uids: Sequence[str] | None,
+    ahead_of: frozenset[str] = frozenset(),
+) -> None:
+    """Commit what senders that were answered before the commit staged under the same UIDs.
+
+    Args:
+        sop_uids: What this session brings; None for what it has staged, which counts from then.
+        ahead_of: Sessions that wait for this one.
+    """
+    ahead_of |= {work.id}
+    names = {"dataset_id": work.dataset.id, "branch": work.branch}
+    waiting = [row for row in _FIND_WAITING.fetch_all(connection, names) if row[0] not in ahead_of]
+    if not waiting:
+        return
+    lock_dataset(connection, work.dataset.id)
+    if sop_uids is None:
+        rows = _READ_ORDER.fetch_all(connection, {"session_id": work.id})
+        order = {row[0]: row[1] for row in rows}
+    else:
+        order = dict.fromkeys(sop_uids)  # after all that is staged
+    for session_id, author, message in waiting:
+        if _is_earlier(connection, session_id, order):
+            earlier = Session(work.dataset, work.branch, "store", author, message, id=session_id)
+            commit_staged(connection, repository, earlier, ahead_of)
+
+
+def _is_earlier(
+    connection: sa.Connection, session_id: str, order: Mapping[str, int | None]
+) -> bool:
+    """Tell whether a session staged one of these instances first; None comes after all."""
+    for batch in split_batches(list(order)):
+        names = {"session_id": session_id, "sop_uids": batch}
+        for sop_uid, staged_id in _FIND_STAGED_UIDS.fetch_all(connection, names):
+            own = order[sop_uid]
+            if own is None or staged_id < own:
+                return True
+    return False
 
 
 def commit_decided(

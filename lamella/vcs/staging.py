@@ -206,8 +206,13 @@ def count_staged(connection: sa.Connection, session_id: str) -> int:
 
 def drop_session(connection: sa.Connection, session_id: str) -> None:
     """Forget a session and what it staged."""
-    _DROP_STAGED.run(connection, {"of_session": session_id})
+    drop_staged(connection, session_id)
     _DROP_SESSION.run(connection, {"of_session": session_id})
+
+
+def drop_staged(connection: sa.Connection, session_id: str) -> None:
+    """Forget what a session staged; it may go on."""
+    _DROP_STAGED.run(connection, {"of_session": session_id})
 
 
 async def keep_intake(
