@@ -243,7 +243,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             return True
         if self.dul.has_ended:
             return True
-        if self.dul.idle_timer_expired():
+        if self.dul.idle_timer_expired() and not self.dimse.outstanding:
             LOGGER.info("An association was silent for too long and is aborted")
             self.abort()
             return True
@@ -277,19 +277,24 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         if isinstance(msg, (N_ACTION, N_EVENT_REPORT)):
             self._serve_commitment(msg, context_id)
             return
-        if not isinstance(msg, StoreRequest):
-            super()._serve_request(msg, context_id)
-            return
+        super()._serve_request(msg, context_id)
+
+    def serve_store(self, request: StoreRequest, context_id: int) -> None:
+        """Store one instance and answer; in the upper layer's thread.
+
+        A peer has nothing else to say before its answer, and whoever sends more all the same waits
+        for that: the thread that received need not wake another.
+        """
         context: PresentationContext = self._accepted_cx[context_id]
         if is_storage_class(str(context.abstract_syntax)) and self.depot is not None:
             with STORE_SECONDS.time():
-                answer = self._ask(self.depot.take(msg.command, msg.delivery))
+                answer = self._ask(self.depot.take(request.command, request.delivery))
         else:
-            self._ask(msg.delivery.abandon())
+            self._ask(request.delivery.abandon())
             status = SopClassNotSupported.dimse_status
             answer = Answer(status, "This presentation context is not for storage.")
         STORES.labels(f"{answer.status:04X}").inc()
-        self._send_answer(msg.command, answer, context_id)
+        self._send_answer(request.command, answer, context_id)
 
     def _serve_find(self, request: C_FIND, context_id: int) -> None:
         if self._ae_target is None or self.depot is None:

@@ -32,8 +32,7 @@ LOGGER = logging.getLogger(__name__)
 
 LONGEST_COMMAND_BYTES = 16 << 10
 LONGEST_IDENTIFIER_BYTES = 4 << 20  # a storage commitment of 30,000 instances
-WAITING_REQUESTS = 16  # likewise: others than stores
-OUTSTANDING_STORES = 4  # a peer that waits for answers, as it must, has one
+WAITING_REQUESTS = 16  # others than stores, which are served before more is read
 
 _COMMAND = 0x01  # bits of the message control header, PS3.8 §E.2
 _LAST = 0x02
@@ -96,10 +95,6 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         """Return what was under way when the association ended."""
         unfinished = [self._delivery] if self._delivery is not None else []
         self._delivery = None
-        while not self.msg_queue.empty():
-            _, message = self.msg_queue.get()
-            if isinstance(message, StoreRequest):
-                unfinished.append(message.delivery)
         return unfinished
 
     def _receive_value(self, context_id: int, value: memoryview) -> None:
@@ -149,8 +144,6 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         self.msg_queue.put((context_id, response))
 
     def _begin_store(self, context_id: int, command: StoreCommand) -> None:
-        if self.outstanding >= OUTSTANDING_STORES:
-            raise ProtocolViolation("the peer does not wait for answers")
         self.outstanding += 1
         self._context_id = context_id
         self._command = command
@@ -172,7 +165,7 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         assert self._delivery is not None
         request = StoreRequest(self._command, self._delivery)
         self._delivery = None
-        self.msg_queue.put((self._context_id, request))
+        self.assoc.serve_store(request, self._context_id)
 
     def _pass_on(self, context_id: int, value: bytes) -> None:
         primitive = P_DATA()
