@@ -38,6 +38,7 @@ _PACK = re.compile(r"\d+<(?P<path>[^>]+\.pack)>")
 _RENAME = re.compile(r'"(?P<source>[^"]+\.spool)".*"(?P<target>[^"]+\.pack)"')
 _UNFINISHED = "<unfinished ...>"
 _STOW_ANSWER = r'"HTTP/1.1 200 OK\r\ncontent-type: application/dicom+json'
+_SENDS = ("sendto", "sendmsg")
 _P_DATA = r'"\4\0\0\0'  # PS3.8 Table 9-22: the server sends no other P-DATA-TF than its answer
 
 
@@ -157,7 +158,7 @@ def find_stow_answer(calls: list[Call], after: Call) -> Call:
 def find_c_store_answer(calls: list[Call], after: Call) -> Call:
     """Return the first answer to a C-STORE that begins after a call."""
     return find_first(
-        calls, after.ended, lambda call: call.name == "sendto" and _P_DATA in call.arguments
+        calls, after.ended, lambda call: call.name in _SENDS and _P_DATA in call.arguments
     )
 
 
