@@ -30,7 +30,6 @@ from lamella.vcs.tree import InstanceKey
 T = TypeVar("T")
 
 LEASE_US = 60_000_000
-_RENEW_US = LEASE_US // 2  # before the end of a lease
 
 _COUNT_STAGED = Statement(
     sa.select(sa.func.count()).where(staged.c.session_id == sa.bindparam("session_id"))
@@ -51,14 +50,12 @@ class Memory:
     """What a session's one sender knows of it, so that the database need not be asked each time.
 
     Attributes:
-        lease_us: When the lease ends, by the database's clock; 0: there is none yet.
         head: The branch's head when it was last looked at.
         root: The tree of that commit.
         keys: What was staged under each SOP Instance UID.
         firsts: What was staged first of each study.
     """
 
-    lease_us: int = 0
     head: bytes = b""
     root: bytes = b""
     keys: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
@@ -121,7 +118,7 @@ def stage_received(
     Raises:
         RevisionNotFound: The branch is gone.
     """
-    now_us = _open_session(connection, repository, work)
+    now_us, _ = _open_session(connection, repository, work)
     intake.record(connection, work.dataset.id, now_us)
     _INSERT_STAGED.run_many(connection, [_stage_received(work, item) for item in received])
 
@@ -141,12 +138,8 @@ async def stage_judged(
 
     memory, stored = work.memory, StoredInstance.from_facts(item.key, item.facts)
 
-    def record(connection: sa.Connection) -> tuple[Judgement, int, bytes, bytes]:
-        now_us, head = read_clock_us(connection), _read_head(connection, work)
-        lease_us = memory.lease_us
-        if lease_us - now_us < _RENEW_US:
-            lease_us = now_us + LEASE_US
-            _renew_lease(connection, repository, work, lease_us)
+    def record(connection: sa.Connection) -> tuple[Judgement, bytes, bytes]:
+        now_us, head = _open_session(connection, repository, work)
         intake.record(connection, work.dataset.id, now_us)
         root = memory.root
         if head != memory.head:
@@ -159,10 +152,9 @@ async def stage_judged(
             queue_conflict(connection, work.dataset.id, work.branch, stored, judgement.reason, head)
         elif judgement.verdict is not Verdict.UNCHANGED:
             _INSERT_STAGED.run(connection, _stage_received(work, item))
-        return judgement, lease_us, head, root
+        return judgement, head, root
 
-    judgement, lease_us, head, root = await keep_intake(repository, intake, record)
-    memory.lease_us, memory.head, memory.root = lease_us, head, root
+    judgement, memory.head, memory.root = await keep_intake(repository, intake, record)
     if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
         memory.note(stored)
     return judgement
@@ -260,22 +252,16 @@ def _replay_session(
         judge.judge(instances[key])
 
 
-def _open_session(connection: sa.Connection, repository: Repository, work: Session) -> int:
-    """Make the session's row or renew its lease; return the database's time in µs."""
+def _open_session(
+    connection: sa.Connection, repository: Repository, work: Session
+) -> tuple[int, bytes]:
+    """Make the session's row or renew its lease; return the database's time in µs, and the head.
+
+    Each time: another server's start may have committed the session and dropped its row.
+    """
     now_us = read_clock_us(connection)
-    _read_head(connection, work)
-    _renew_lease(connection, repository, work, now_us + LEASE_US)
-    return now_us
-
-
-def _read_head(connection: sa.Connection, work: Session) -> bytes:
-    return read_head(connection, work.dataset.id, work.branch)
-
-
-def _renew_lease(
-    connection: sa.Connection, repository: Repository, work: Session, lease_us: int
-) -> None:
-    """Let a session's lease run until then; makes the session's row if there is none."""
+    head = read_head(connection, work.dataset.id, work.branch)
+    lease_us = now_us + LEASE_US
     if _RENEW_LEASE.run(connection, {"of_session": work.id, "until": lease_us}) == 0:
         row = {
             "id": work.id,
@@ -289,6 +275,7 @@ def _renew_lease(
             "lease_us": lease_us,
         }
         _INSERT_SESSION.run(connection, row)
+    return now_us, head
 
 
 def _stage_received(work: Session, item: Received) -> dict[str, object]:
