@@ -23,6 +23,7 @@ from bench.measure import MOST_MB
 from bench.processes import read_peaks_mb
 from bench.servers import Lamella
 from bench.workload import SEED, list_tiny_studies, make_tiny, make_uid
+from lamella.app.collector import relax_collector
 
 PROBE = 5_000_000  # studies of probes are numbered from here
 PROGRESS_EVERY = 100
@@ -189,6 +190,7 @@ async def _measure_stores(large: Store, small: Store, rounds: int, counter: Path
     Into the large dataset, into an empty dataset beside it, and into one of an installation that
     holds next to nothing. Every store has bytes of its own.
     """
+    relax_collector()  # as the server does
     numbers = itertools.count(int(counter.read_text()) if counter.exists() else 0)
     lines = [
         "",

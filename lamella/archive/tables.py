@@ -72,6 +72,7 @@ instance = sa.Table(
     sa.Column("bulk_digest", Digest, nullable=False),
     sa.Column("segments", sa.LargeBinary, nullable=False),
     sa.Column("created_us", sa.BigInteger, nullable=False),
+    sa.Index("ix_instance_sop", "dataset_id", "sop_uid"),
 )
 
 derived = sa.Table(

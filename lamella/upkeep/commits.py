@@ -22,7 +22,6 @@ class CommitRow:
 
     Attributes:
         generation: Number of first parents behind it.
-        is_whole: Whether the commit's bytes have its id.
     """
 
     id: bytes
@@ -30,7 +29,6 @@ class CommitRow:
     parents: tuple[bytes, ...]
     generation: int
     visible_id: int
-    is_whole: bool = True
 
     @property
     def first_parent(self) -> bytes | None:
@@ -73,7 +71,7 @@ def _examine_bytes(run: Examination, name: str, row: Row) -> CommitRow:
     sentence = f"The bytes of commit {row.id.hex()} of {name} do not have its id."
     run.add(Kind.COMMIT_DAMAGED, row.id.hex(), sentence)
     columns = () if row.first_parent is None else (row.first_parent,)
-    return CommitRow(row.id, row.tree, columns, row.generation, row.visible_id, is_whole=False)
+    return CommitRow(row.id, row.tree, columns, row.generation, row.visible_id)
 
 
 def _decode(row: Row) -> Commit | None:
@@ -131,22 +129,3 @@ async def _mend_columns(run: Examination, dataset_id: int, name: str, one: Commi
         await run.write(lambda c: c.execute(sa.update(commit).where(here).values(values)))
     sentence = f"The row of commit {one.id.hex()} of {name} is not what the commit says."
     run.add(Kind.COMMIT_ROW_ALTERED, one.id.hex(), sentence, repaired=run.repair)
-
-
-def is_whole(history: History) -> bool:
-    """Tell whether no commit of a history is damaged or missing."""
-    return all(
-        one.is_whole and all(parent in history for parent in one.parents)
-        for one in history.values()
-    )
-
-
-async def list_later_commits(
-    run: Examination, dataset_id: int, history: History
-) -> list[CommitRow]:
-    """Return commits that were made since the history was read; only their trees are filled in."""
-    query = sa.select(commit.c.id, commit.c.tree).where(commit.c.dataset_id == dataset_id)
-    later = []
-    async for _, rows in run.scan(query, [commit.c.id], lambda _, rows: rows, page_rows=PAGE_ROWS):
-        later += [CommitRow(row.id, row.tree, (), 0, 0) for row in rows if row.id not in history]
-    return later

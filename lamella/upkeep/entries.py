@@ -1,4 +1,4 @@
-"""Entries: what the trees say of each instance is what its row says, and it has a place."""
+"""Entries: what the trees say of each instance is what its row says."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from lamella.errors import IntegrityError, InvalidInstance
-from lamella.upkeep.commits import CommitRow, History, is_whole, list_later_commits
+from lamella.upkeep.commits import CommitRow
 from lamella.upkeep.derived import parse_again, save_again
 from lamella.upkeep.examination import Examination
-from lamella.upkeep.places import (
-    Seen,
-    find_missing_places,
-    find_wrong_places,
-    mend_missing_places,
-    mend_wrong_places,
-)
 from lamella.upkeep.report import Finding, Kind
+from lamella.upkeep.seen import Seen
 from lamella.upkeep.trees import Step, TreeWalk
 from lamella.vcs.refs import DatasetRow
 from lamella.vcs.stored import StoredInstance, find_instances, key_of_entry
@@ -31,15 +25,13 @@ class TreeExamination:
 
     Attributes:
         walk: Which nodes have been looked at.
-        seen: Which instances the trees hold.
-        committed: The same by key.
+        committed: Keys of the instances that the trees hold.
         reported: Instances about which something was said: an entry is in many nodes.
     """
 
     run: Examination
     dataset: DatasetRow
     walk: TreeWalk
-    seen: Seen[InstanceKey] = field(default_factory=Seen)
     committed: Seen[bytes] = field(default_factory=Seen)
     reported: set[InstanceKey] = field(default_factory=set)
 
@@ -47,7 +39,6 @@ class TreeExamination:
 @dataclass(slots=True)
 class _Examined:
     step: Step
-    placeless: list[InstanceKey]
     rowless: list[tuple[InstanceKey, Entry]]
     findings: list[Finding]
 
@@ -60,21 +51,6 @@ async def examine_trees(trees: TreeExamination, commits: Iterable[CommitRow]) ->
             await _take_step(trees)
 
 
-async def examine_places(trees: TreeExamination, history: History) -> None:
-    """Report places at which no commit holds the instance, after all trees were walked.
-
-    What a broken history held is not known, so nothing is said of its places.
-    """
-    run, dataset_id = trees.run, trees.dataset.id
-    if trees.walk.broken or not is_whole(history):
-        return
-    wrong = await find_wrong_places(run, dataset_id, trees.seen)
-    if wrong:  # or of commits that were made meanwhile
-        await examine_trees(trees, await list_later_commits(run, dataset_id, history))
-        wrong = trees.seen.list_unseen(wrong)
-    await mend_wrong_places(run, dataset_id, wrong)
-
-
 async def _take_step(trees: TreeExamination) -> None:
     run, dataset = trees.run, trees.dataset
     found = await run.read(lambda c: _examine_step(c, trees))
@@ -84,11 +60,7 @@ async def _take_step(trees: TreeExamination) -> None:
         if key not in trees.reported:
             trees.reported.add(key)
             await _mend_missing_row(run, dataset, key, entry)
-    placeless = [key for key in dict.fromkeys(found.placeless) if key not in trees.reported]
-    trees.reported.update(placeless)
-    await mend_missing_places(run, dataset.id, placeless)
-    for names, entry in found.step.entries:
-        trees.seen.add(names)
+    for _, entry in found.step.entries:
         trees.committed.add(key_of_entry(entry))
     run.count("nodes", found.step.nodes)
     run.count("entries", len(found.step.entries))
@@ -110,8 +82,7 @@ def _examine_step(connection: sa.Connection, trees: TreeExamination) -> _Examine
             trees.reported.add(names)
             sentence = f"Instance {names[2]} of {dataset.name} has another {what} in its row."
             findings.append(Finding(Kind.INSTANCE_ALTERED, names[2], sentence))
-    placeless = find_missing_places(connection, dataset.id, [names for names, _ in step.entries])
-    return _Examined(step, placeless, rowless, findings)
+    return _Examined(step, rowless, findings)
 
 
 def _find_difference(

@@ -4,7 +4,7 @@
 
 Packs and locations come first, since what they lack explains what instances lack; then derived
 data, then history from commits to nodes to entries, and at last what is derived from history:
-places, catalog rows, visible sets, indexes of attributes. Each page is a transaction of its own,
+catalog rows, visible sets, indexes of attributes. Each page is a transaction of its own,
 so that a server may go on working, and commits that are made meanwhile are left to the next run.
 """
 
@@ -17,17 +17,17 @@ from lamella.upkeep.blobs import examine_blobs
 from lamella.upkeep.catalog import examine_rows, examine_stray_rows
 from lamella.upkeep.commits import History, examine_commits
 from lamella.upkeep.derived import examine_derived
-from lamella.upkeep.entries import TreeExamination, examine_places, examine_trees
+from lamella.upkeep.entries import TreeExamination, examine_trees
 from lamella.upkeep.examination import Examination
 from lamella.upkeep.indexes import examine_indexes
 from lamella.upkeep.instances import examine_instances
 from lamella.upkeep.locations import examine_locations
 from lamella.upkeep.packs import examine_packs
-from lamella.upkeep.places import Seen
 from lamella.upkeep.refs import examine_refs
 from lamella.upkeep.rejections import examine_rejections
 from lamella.upkeep.report import Kind, Progress, Report
 from lamella.upkeep.resume import Bookmark
+from lamella.upkeep.seen import Seen
 from lamella.upkeep.staged import examine_staged
 from lamella.upkeep.trees import TreeWalk
 from lamella.upkeep.visible_sets import examine_visible_sets
@@ -53,7 +53,7 @@ async def check(
         bytes: Read and hash all stored bytes as well, and parse every instance again. A run
             that was interrupted goes on where it was: see `resume`.
         repair: Mend what is derived: derived data, instance rows, catalog rows, visible sets,
-            places, index entries. Bytes, nodes, commits and refs are never guessed.
+            index entries. Bytes, nodes, commits and refs are never guessed.
         progress: Told how far each check is.
 
     Raises:
@@ -122,5 +122,4 @@ async def _examine_content(run: Examination, dataset: DatasetRow, history: Histo
     """
     trees = TreeExamination(run, dataset, TreeWalk(dataset.id, dataset.name))
     await examine_trees(trees, history.values())
-    await examine_places(trees, history)
     return trees.committed

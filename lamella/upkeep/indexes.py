@@ -28,8 +28,8 @@ from lamella.archive.tables import derived
 from lamella.archive.upsert import split_batches
 from lamella.upkeep.catalog import CatalogRows
 from lamella.upkeep.examination import Examination, Row
-from lamella.upkeep.places import Seen
 from lamella.upkeep.report import Kind
+from lamella.upkeep.seen import Seen
 from lamella.vcs.indexing import count_written
 from lamella.vcs.instance_entries import InstanceIndexer
 from lamella.vcs.refs import DatasetRow, find_dataset

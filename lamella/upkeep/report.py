@@ -43,8 +43,6 @@ class Kind(StrEnum):
     INDEX_COUNT = "index-count"
     INDEX_ENTRY_MISSING = "index-entry-missing"
     INDEX_ENTRY_WRONG = "index-entry-wrong"
-    PLACE_MISSING = "place-missing"
-    PLACE_WRONG = "place-wrong"
     STAGED_STRAY = "staged-stray"
     CONFLICT_STRAY = "conflict-stray"
     HIDDEN_WRONG = "hidden-wrong"

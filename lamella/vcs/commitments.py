@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from lamella.archive.database import read_clock_us
 from lamella.archive.outbox import enqueue
 from lamella.archive.statements import Statement
-from lamella.archive.tables import location
+from lamella.archive.tables import instance, location
 from lamella.archive.upsert import insert_missing, split_batches
 from lamella.vcs.network_tables import commitment, kept
 from lamella.vcs.refs import find_dataset
 from lamella.vcs.repository import Repository
 from lamella.vcs.stored import find_instances, key_of_entry
-from lamella.vcs.tables import place, session, staged
+from lamella.vcs.tables import session, staged
 from lamella.vcs.tree import Entry
 from lamella.vcs.view import open_view
 
@@ -30,10 +30,12 @@ REPORT = "report-commitment"
 """The kind of work that tells a peer how its commitment ended."""
 
 _FIND_PLACES = Statement(
-    sa.select(place.c.study_uid, place.c.series_uid, place.c.sop_uid).where(
-        place.c.dataset_id == sa.bindparam("dataset_id"),
-        place.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
+    sa.select(instance.c.study_uid, instance.c.series_uid, instance.c.sop_uid)
+    .where(
+        instance.c.dataset_id == sa.bindparam("dataset_id"),
+        instance.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
     )
+    .distinct()
 )
 _FIND_STAGED = Statement(
     sa.select(staged.c.sop_uid, staged.c.key)

@@ -1,7 +1,7 @@
 """The commit transaction: what a session staged becomes one commit of its branch, or none.
 
 One database transaction locks the dataset, judges each staged instance against the head,
-writes tree nodes, catalog rows, the visible set, places, the commit, the ref and the reflog,
+writes tree nodes, catalog rows, the visible set, the commit, the ref and the reflog,
 and deletes the staged rows. An unchanged tree makes no commit, so a retried store is safe.
 
 A C-STORE is acknowledged when it is staged, and its commit may have to wait. So that a newer
@@ -24,7 +24,7 @@ from lamella.archive.levels import Level
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.archive.tables import dataset, instance
-from lamella.archive.upsert import insert_missing, split_batches
+from lamella.archive.upsert import split_batches
 from lamella.errors import RefMoved, RevisionNotFound
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.history import (
@@ -35,7 +35,7 @@ from lamella.vcs.history import (
     walk_first_parents,
 )
 from lamella.vcs.instance_entries import index_instances
-from lamella.vcs.judgement import Judge, Judgement, Verdict, find_places
+from lamella.vcs.judgement import Judge, Judgement, Verdict
 from lamella.vcs.messages import describe_changes
 from lamella.vcs.nodes import MemoryNodes
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
@@ -51,7 +51,7 @@ from lamella.vcs.staging import (
 )
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
 from lamella.vcs.subscriptions import announce_commit
-from lamella.vcs.tables import place, session, staged
+from lamella.vcs.tables import session, staged
 from lamella.vcs.tree import InstanceKey, Tree
 from lamella.vcs.visible import load_visible, save_delta
 
@@ -347,7 +347,6 @@ def _commit_changes(
     n_rejected = sum(len(one.removed) for one in judge.rejections)
     message = work.message or describe_changes(verdicts, n_rejected)
     head = _write_commit(connection, repository, owner, work, head, nodes, root, message, indexes)
-    _write_places(connection, owner.id, judge)
     if indexes:
         index_instances(connection, owner.id, list_written(indexes, Level.INSTANCE), judge.changes)
     if judge.rejections:
@@ -385,12 +384,11 @@ def _replaces_new(
     if replaced is None:
         return False
     names = {"dataset_id": dataset_id, "key": replaced.key}
-    if _READ_CREATED.fetch_value(connection, names) > start.commit.time_us:
-        return True
-    if not find_places(connection, dataset_id, replaced.sop_uid):
-        return True
+    created_us = _READ_CREATED.fetch_value(connection, names)
     here = (replaced.study_uid, replaced.series_uid, replaced.sop_uid)
     for earlier in walk_first_parents(connection, dataset_id, start.id):
+        if earlier.commit.time_us < created_us:
+            break  # older than the instance
         entry = repository.tree(connection, dataset_id, earlier.commit.tree).entry(*here)
         if entry is not None and key_of_entry(entry) == replaced.key:
             return False
@@ -560,20 +558,3 @@ class RowIds:
     def __call__(self) -> int:
         self.next += 1
         return self.next - 1
-
-
-def _write_places(connection: sa.Connection, dataset_id: int, judge: Judge) -> None:
-    rows = [
-        {
-            "dataset_id": dataset_id,
-            "sop_uid": sop_uid,
-            "study_uid": study_uid,
-            "series_uid": series_uid,
-        }
-        for (study_uid, series_uid, sop_uid), entry in sorted(
-            judge.changes.items(), key=lambda change: change[0]
-        )
-        if entry is not None
-    ]
-    for batch in split_batches(rows):
-        insert_missing(connection, place, batch)

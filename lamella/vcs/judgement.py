@@ -19,21 +19,19 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from lamella.archive.statements import Statement
+from lamella.archive.tables import instance
 from lamella.errors import Conflict
 from lamella.vcs.refs import DatasetRow
 from lamella.vcs.rejection_notes import Reason, load_note
 from lamella.vcs.rejections import AppliedNote, find_hiding_reason
 from lamella.vcs.stored import StoredInstance, key_of_entry, load_instances
-from lamella.vcs.tables import place
 from lamella.vcs.tree import Entry, InstanceKey, Tree
 
 _FIND_PLACES = Statement(
-    sa.select(place.c.study_uid, place.c.series_uid)
-    .where(
-        place.c.dataset_id == sa.bindparam("dataset_id"),
-        place.c.sop_uid == sa.bindparam("sop_uid"),
+    sa.select(instance.c.study_uid, instance.c.series_uid).where(
+        instance.c.dataset_id == sa.bindparam("dataset_id"),
+        instance.c.sop_uid == sa.bindparam("sop_uid"),
     )
-    .order_by(place.c.study_uid, place.c.series_uid)
 )
 
 
@@ -255,6 +253,6 @@ class Judge:
 
 
 def find_places(connection: sa.Connection, dataset_id: int, sop_uid: str) -> list[tuple[str, str]]:
-    """Return where an instance is or ever was: (study, series); verify them in a view."""
+    """Return where an instance was ever sent to: (study, series); verify them in a view."""
     names = {"dataset_id": dataset_id, "sop_uid": sop_uid}
-    return [(row[0], row[1]) for row in _FIND_PLACES.fetch_all(connection, names)]
+    return sorted({(row[0], row[1]) for row in _FIND_PLACES.fetch_all(connection, names)})

@@ -329,8 +329,9 @@ class _Compressors(threading.local):
     """zstd contexts: costly to make, not safe to share between threads."""
 
     def __init__(self) -> None:
-        # No checksum: the digest is one. The content size lets a reader allocate once.
-        self.compressor = zstandard.ZstdCompressor(level=1)
+        # No checksum: the digest is one. The content size lets a reader allocate once. Level 1
+        # takes twice as long, for 2 % less: half of a node is digests.
+        self.compressor = zstandard.ZstdCompressor(level=-1)
         self.decompressor = zstandard.ZstdDecompressor()
 
 

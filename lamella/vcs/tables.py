@@ -172,16 +172,6 @@ mask = sa.Table(
     sqlite_with_rowid=False,
 )
 
-place = sa.Table(
-    "place",
-    metadata,
-    sa.Column("dataset_id", BigId, sa.ForeignKey("dataset.id"), primary_key=True),
-    sa.Column("sop_uid", sa.Text, primary_key=True),
-    sa.Column("study_uid", sa.Text, primary_key=True),
-    sa.Column("series_uid", sa.Text, primary_key=True),
-    sqlite_with_rowid=False,
-)
-
 published = sa.Table(
     "published",
     metadata,

@@ -31,7 +31,6 @@ from lamella.vcs.tables import (
     commit,
     conflict,
     node,
-    place,
     ref,
     reflog,
     session,
@@ -346,17 +345,6 @@ async def share_visible_set(it: Installation) -> str:
     return f"visible set {ids[0]}"
 
 
-async def lose_place(it: Installation) -> str:
-    assert await it.change(sa.delete(place).where(place.c.sop_uid == SECOND))
-    return SECOND
-
-
-async def add_wrong_place(it: Installation) -> str:
-    row = {"dataset_id": 1, "sop_uid": SECOND, "study_uid": "1.2", "series_uid": "1.2.3"}
-    await it.change(sa.insert(place).values(row))
-    return SECOND
-
-
 async def alter_commit_columns(it: Installation) -> str:
     newest = (await it.fetch(sa.select(ref.c.commit_id).where(ref.c.name == "main")))[0][0]
     await it.change(
@@ -389,8 +377,6 @@ MENDABLE: list[tuple[Damage, Kind]] = [
     (garble_snapshot, Kind.VISIBLE_SET_ALTERED),
     (rebase_visible_delta, Kind.VISIBLE_SET_ALTERED),
     (share_visible_set, Kind.VISIBLE_SET_ALTERED),
-    (lose_place, Kind.PLACE_MISSING),
-    (add_wrong_place, Kind.PLACE_WRONG),
     (alter_commit_columns, Kind.COMMIT_ROW_ALTERED),
 ]
 
@@ -663,8 +649,6 @@ async def test_on_postgresql_the_same_is_found_and_mended(tmp_path: Path) -> Non
         lower_counter,
         swap_visible_delta,
         share_visible_set,
-        lose_place,
-        add_wrong_place,
         alter_commit_columns,
     )
     with run_postgresql() as url:

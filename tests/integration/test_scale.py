@@ -98,7 +98,6 @@ def test_rows_are_those_of_what_was_stored(history: History) -> None:
     exact = {
         "instance": INSTANCES,
         "derived": INSTANCES,
-        "place": INSTANCES,
         "study_row": STUDIES,
         "series_row": STUDIES,
         "commit": COMMITS,

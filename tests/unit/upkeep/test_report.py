@@ -9,7 +9,7 @@ from lamella.upkeep.report import MAX_FINDINGS, Kind, Report
 def test_notes_and_repaired_findings_are_no_problems() -> None:
     report = Report()
     report.add(Kind.PACK_UNKNOWN, "p", "A stray pack.")
-    report.add(Kind.PLACE_MISSING, "1.2", "A place.", repaired=True)
+    report.add(Kind.DERIVED_MISSING, "1.2", "A document.", repaired=True)
     assert report.problems == []
     assert [finding.name for finding in report.notes] == ["p"]
     assert [finding.name for finding in report.repaired] == ["1.2"]
@@ -28,7 +28,7 @@ def test_notes_and_repaired_findings_are_no_problems() -> None:
 def test_a_report_keeps_its_size_and_its_verdict() -> None:
     report = Report()
     for number in range(MAX_FINDINGS + 5):
-        report.add(Kind.PLACE_MISSING, str(number), "A place.", repaired=True)
+        report.add(Kind.DERIVED_MISSING, str(number), "A document.", repaired=True)
     assert report.problems == []
     for number in range(3):
         report.add(Kind.INSTANCE_LOST, str(number), "An instance.")
@@ -36,7 +36,7 @@ def test_a_report_keeps_its_size_and_its_verdict() -> None:
     assert [finding.name for finding in report.problems] == ["0"]
     found = report.to_json()
     assert found["problems"] == 3
-    assert found["omitted"] == {"instance-lost": 2, "place-missing": 5}
+    assert found["omitted"] == {"instance-lost": 2, "derived-missing": 5}
     assert len(found["findings"]) == len(report.findings)
 
 
