@@ -37,6 +37,10 @@ _REFERENCED = frozenset(
     {f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("94", "95", "204", "205")}
 )  # JPIP: pixel data are elsewhere
 _VIDEO = frozenset({f"1.2.840.10008.1.2.4.{suffix}" for suffix in range(100, 109)})
+# Decoded as they are to be: lists first take twice the memory, and frames may be a million.
+_ENCODED = msgspec.msgpack.Decoder(
+    tuple[int, int, bool, int, int, int, tuple[tuple[int, ...], ...]]
+)
 _MAX_ITEMS = 4_000_000
 _ITEM_CHUNK_BYTES = 4 * 1024
 _WRAP = 1 << 32
@@ -121,12 +125,13 @@ class FrameTable:
         Raises:
             ValueError: It is of a format this version does not know.
         """
-        form, *fields = msgspec.msgpack.decode(encoded)
+        try:
+            form, *fields = _ENCODED.decode(encoded)
+        except msgspec.ValidationError as error:
+            raise ValueError("frame table of unknown format") from error
         if form != _FORMAT:
             raise ValueError(f"frame table of unknown format {form}")
-        n_frames, encapsulated, word_bytes, offset_bytes, frame_bits, fragments = fields
-        frames = tuple(tuple(frame) for frame in fragments)
-        return cls(n_frames, encapsulated, word_bytes, offset_bytes, frame_bits, frames)
+        return cls(*fields)
 
 
 def is_encapsulated(transfer_syntax_uid: str) -> bool:

@@ -28,7 +28,7 @@ VALUE, BULK, SEQUENCE, DELIMITER, SILENT, CHARSET, PRIVATE, CREATOR, US_SS, LUT 
 
 KNOWN_VRS = frozenset(LITTLE_ENDIAN_ENCODERS) | BULK_VRS | {"SQ"}
 
-_TABLE_LIMIT = 50_000
+_TABLE_LIMIT = 4096  # half a KB each; the dictionary has 5,000 tags, an archive uses some hundred
 _SHORT_LITTLE = Struct("<HH").unpack_from
 _SHORT_BIG = Struct(">HH").unpack_from
 
@@ -68,7 +68,7 @@ EXPLICIT_KINDS: tuple[dict[bytes, Kind], dict[bytes, Kind]] = ({}, {})
 IMPLICIT_KINDS: dict[bytes, Kind] = {}
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=_TABLE_LIMIT)
 def make_kind(tag: int, vr: str, big: bool, long_header: bool) -> Kind:
     """Return the kind of an element whose VR is known, as the JSON is to show it.
 

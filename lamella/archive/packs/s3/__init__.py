@@ -2,6 +2,7 @@
 
     place         which bucket, under which prefix, at which endpoint
     credentials   the usual AWS chain, for both clients
+    descriptions  what botocore knows of AWS, cut down to what is needed
     patience      how often, how long and with what pauses S3 is asked again
     writer        whole packs in, by aioboto3: one PUT, or parts; deletes, listings, the bucket
     ranges        ranges of packs out, by obstore, in the calling thread

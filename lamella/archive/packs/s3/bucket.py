@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import aioboto3
 from aiobotocore.config import AioConfig
 
+from lamella.archive.packs.s3.descriptions import open_session
 from lamella.archive.packs.s3.patience import Patience
 from lamella.archive.packs.s3.place import BucketPlace
 from lamella.archive.packs.s3.trouble import TROUBLES, explain, is_passing
@@ -142,5 +143,5 @@ class Bucket:
                 "payload_signing_enabled": False,
             },
         )
-        session = aioboto3.Session(region_name=self._region)
+        session = aioboto3.Session(region_name=self._region, botocore_session=open_session())
         return session.client("s3", endpoint_url=endpoint_url, config=config)
