@@ -15,6 +15,7 @@ from binascii import a2b_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct, unpack
+from typing import overload
 
 import msgspec
 
@@ -104,6 +105,11 @@ class FrameTable:
         stop += -stop % self.word_bytes
         return ((self.offset_bytes + start, stop - start),)
 
+    @property
+    def all_ranges(self) -> Sequence[tuple[Range, ...]]:
+        """The ranges of every frame, by index."""
+        return _AllRanges(self)
+
     def to_bytes(self) -> bytes:
         """Return the table as it is kept."""
         return msgspec.msgpack.encode(
@@ -126,12 +132,32 @@ class FrameTable:
             ValueError: It is of a format this version does not know.
         """
         try:
-            form, *fields = _ENCODED.decode(encoded)
+            form, n_frames, encapsulated, word, offset, bits, fragments = _ENCODED.decode(encoded)
         except msgspec.ValidationError as error:
             raise ValueError("frame table of unknown format") from error
         if form != _FORMAT:
             raise ValueError(f"frame table of unknown format {form}")
-        return cls(*fields)
+        return cls(n_frames, encapsulated, word, offset, bits, fragments)
+
+
+class _AllRanges(Sequence[tuple[Range, ...]]):
+    """The ranges of a table's frames, made as they are looked at: there may be a million."""
+
+    def __init__(self, table: FrameTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return self._table.n_frames
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Range, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[Range, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[Range, ...] | list[tuple[Range, ...]]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return list(map(self._table.ranges, numbers))
+        return self._table.ranges(numbers)
 
 
 def is_encapsulated(transfer_syntax_uid: str) -> bool:

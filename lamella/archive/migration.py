@@ -6,6 +6,7 @@ is imported where a schema has to change, not where one is found to be right.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,8 @@ def upgrade_schema(connection: sa.Connection, revision: str = "head") -> None:
     current = read_schema_revision(connection)
     if current is not None and current not in _list_revisions():
         raise InvalidRequest("The database was written by a newer version of Lamella.")
+    # Alembic imports mako, and that what colours its error pages: 5 to 9 MB, which nobody uses
+    sys.modules.setdefault("mako.ext.pygmentplugin", None)  # type: ignore[arg-type]
     from alembic import command
 
     config = _configure()

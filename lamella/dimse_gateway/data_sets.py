@@ -128,7 +128,7 @@ class Transcoder:
         if form is not Form.DECOMPRESSED or frames is None:
             raise NotAcceptable("The instance cannot be given in Explicit VR Little Endian.")
         pixel = PixelDescription.from_dicom_json(attributes, stored_uid)
-        ranges = [frames.ranges(index) for index in range(n_frames)]
+        ranges = frames.all_ranges
         made = self._ask(decompress_instance(outgoing.source, ranges, pixel, self._decode))
         return self._iterate(made.chunks)
 

@@ -16,7 +16,7 @@ import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
 from lamella.archive.source import ByteSource
 from lamella.archive.values import swap_words
@@ -375,7 +375,7 @@ async def _decode_in_order(
         return await decode(await asyncio.to_thread(_read_frame, source, ranges), pixel)
 
     running: deque[asyncio.Task[DecodedFrame]] = deque()
-    remaining = iter(frame_ranges[1:])
+    remaining = islice(frame_ranges, 1, None)
     try:
         yield first.data
         while True:

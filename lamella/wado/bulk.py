@@ -45,6 +45,7 @@ async def answer_bulk_data(pinned: Pinned, instance: Selected, path: str) -> Ans
     except InvalidInstance as error:
         raise ResourceNotFound(f"There is no bulk data {path} here.") from error
     if value.fragments is not None and path == "7FE00010":
+        del value  # with its fragments, which may be a million, as the table's
         reader = await open_frames(pinned, instance)
         return await send_frames(pinned, reader, range(1, reader.table.n_frames + 1))
     form = negotiate_bulk(pinned.accept)

@@ -195,6 +195,18 @@ def parse_frame_list(text: str) -> list[int]:
     return numbers
 
 
+class _PixelData(msgspec.Struct, gc=False):
+    """The kinds of pixel data that a document may have; nothing else of it is decoded."""
+
+    integer: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="7FE00010", default=msgspec.UNSET)
+    single: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="7FE00008", default=msgspec.UNSET)
+    double: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="7FE00009", default=msgspec.UNSET)
+
+
+_NO_PIXEL_DATA = _PixelData()
+_find_pixel_data = msgspec.json.Decoder(_PixelData).decode
+
+
 async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
     """Find the frames of an instance.
 
@@ -206,8 +218,7 @@ async def open_frames(pinned: Pinned, instance: Selected) -> FrameReader:
     if known is not None:
         return FrameReader(pinned, instance, known, None)
     document = await read_document(pinned, instance)
-    attributes = msgspec.json.decode(document.dicom_json)
-    if not any(tag in attributes for tag in ("7FE00008", "7FE00009", "7FE00010")):
+    if _find_pixel_data(document.dicom_json) == _NO_PIXEL_DATA:
         raise ResourceNotFound(f"Instance {instance.sop_uid} has no pixel data.")
     stored = await pinned.services.repository.blobs.open(instance.entry.segments)
     table, source = await run_in_thread(_map_inflated, stored)

@@ -209,6 +209,6 @@ async def _decompress(pinned: Pinned, instance: Selected) -> Outgoing:
     attributes = msgspec.json.decode(document.dicom_json)
     pixel = PixelDescription.from_dicom_json(attributes, instance.entry.transfer_syntax_uid)
     source = await pinned.services.repository.blobs.open(instance.entry.segments)
-    ranges = [table.ranges(index) for index in range(table.n_frames)]
-    made = await decompress_instance(source, ranges, pixel, pinned.services.decoders.decode_frame)
+    decode = pinned.services.decoders.decode_frame
+    made = await decompress_instance(source, table.all_ranges, pixel, decode)
     return Outgoing(EXPLICIT_VR_LITTLE_ENDIAN, made.length_bytes, made.chunks)

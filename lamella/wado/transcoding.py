@@ -59,7 +59,7 @@ async def _transcode(reader: FrameReader, transfer_syntax_uid: str) -> Transcode
     original = Original(
         source=await blobs.open(reader.instance.entry.segments),
         inflated=reader.source,
-        frame_ranges=list(map(table.ranges, range(table.n_frames))) if table.encapsulated else None,
+        frame_ranges=table.all_ranges if table.encapsulated else None,
         pixel=await reader.describe(),
         document=await reader.read_attributes(),
     )

@@ -12,3 +12,9 @@
 
 Two clients, for a reason with figures: see `docs/design/accepted/0007-s3-clients.md`.
 """
+
+import sys
+
+# aioboto3 imports httpx, and that its command line, with what draws on terminals: 5 MB in each
+# process, which nobody uses. httpx does without it, as where that was not installed.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]

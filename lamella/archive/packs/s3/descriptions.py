@@ -10,14 +10,14 @@ import gzip
 import json
 import os
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
 from aiobotocore.session import AioSession, get_session
 from botocore.loaders import JSONFileLoader
 
 _SERVICES = frozenset({"s3", "sso", "sso-oidc", "signin", "sts"})
 """S3, and those that give credentials for it."""
-_FORMATS: dict[str, Callable[[str, str], IO[bytes]]] = {".json": open, ".json.gz": gzip.open}
+_FORMATS: dict[str, Callable[..., Any]] = {".json": open, ".json.gz": gzip.open}
 
 
 def open_session() -> AioSession:
