@@ -39,7 +39,7 @@ from lamella.archive.locations import NewBlob, find_known, record_locations, tou
 from lamella.archive.packs.store import PackRange, name_pack
 from lamella.archive.spool import Chunk, Spool
 from lamella.archive.tables import derived, instance
-from lamella.archive.threads import run_in_thread
+from lamella.archive.threads import release_locals, run_in_thread
 from lamella.archive.upsert import insert_missing
 from lamella.errors import OutOfResources, TooLarge
 
@@ -362,6 +362,7 @@ class Intake:
             try:
                 taken.received = self._read(spool, taken)
             except Exception as error:  # noqa: BLE001 - it belongs to who asks for the result
+                release_locals(error)
                 taken.error = error
         for taken in reversed(unread):
             if taken.error is None or not spool.drop_last(taken.start, taken.stop):

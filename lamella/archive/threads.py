@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from traceback import clear_frames
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -19,7 +20,30 @@ async def run_in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     thread still writes to its number may by then belong to another file.
     """
     loop = asyncio.get_running_loop()
-    return await finish(loop.run_in_executor(None, partial(work, *args, **kwargs)))
+    return await finish(loop.run_in_executor(None, _run, partial(work, *args, **kwargs)))
+
+
+def release_locals(error: BaseException) -> None:
+    """Let go of what the functions that an error has left behind were working on.
+
+    An error knows its traceback, and that all local variables on its way. Somebody who handles it
+    mostly knows the error, so all of them go round in a circle until the collector comes by,
+    which may be many requests later: for a file of 100,000 elements that is 20 MB.
+    """
+    known: set[int] = set()
+    left: BaseException | None = error
+    while left is not None and id(left) not in known:
+        known.add(id(left))
+        clear_frames(left.__traceback__)
+        left = left.__cause__ or left.__context__
+
+
+def _run(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except BaseException as error:
+        release_locals(error)
+        raise
 
 
 async def finish(future: asyncio.Future[T]) -> T:

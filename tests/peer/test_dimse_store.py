@@ -7,7 +7,7 @@ import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -433,7 +433,8 @@ async def read_stored(door: Door, sop_uid: str) -> bytes:
 async def test_junk_does_not_harm_the_door(door: Door, junk: bytes, tmp_path: Path) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(junk)
-    writer.write_eof()
+    with suppress(OSError):  # it may have hung up already
+        writer.write_eof()
     await asyncio.wait_for(read_to_end(reader), 30)
     writer.close()
     save_series(tmp_path / "series", 1)
