@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 
-from lamella.archive.threads import finish
+from lamella.archive.threads import finish, runs_here, wait_for
 from lamella.errors import OutOfResources
 
 PAGE_BYTES = 4096
@@ -39,7 +41,7 @@ class Block:
 
 
 class BlockPool:
-    """The blocks of one process; for one event loop.
+    """The blocks of one process.
 
     Args:
         most: How many there may be.
@@ -51,12 +53,14 @@ class BlockPool:
         self._most_waiting = most_waiting
         self._free: list[Block] = []
         self._n_made = 0
-        self._waiting: deque[asyncio.Future[Block]] = deque()
+        self._waiting: deque[Future[Block]] = deque()
+        self._lock = threading.Lock()
 
     @property
     def is_wanted(self) -> bool:
         """Whether somebody waits for a block."""
-        return any(not turn.done() for turn in self._waiting)
+        with self._lock:
+            return any(not turn.done() for turn in self._waiting)
 
     async def take(self) -> Block:
         """Return a block, as soon as there is one; first come, first served.
@@ -64,30 +68,34 @@ class BlockPool:
         Raises:
             OutOfResources: Too many wait already.
         """
-        if self._free:
-            return self._free.pop()  # the last one used: its memory is warm
-        if self._n_made < self._most:
-            self._n_made += 1
-            return Block()
-        if len(self._waiting) >= self._most_waiting:
-            raise OutOfResources("Too many stores are under way: send again later.")
-        turn: asyncio.Future[Block] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        with self._lock:
+            if self._free:
+                return self._free.pop()  # the last one used: its memory is warm
+            if self._n_made < self._most:
+                self._n_made += 1
+                return Block()
+            if len(self._waiting) >= self._most_waiting:
+                raise OutOfResources("Too many stores are under way: send again later.")
+            turn: Future[Block] = Future()
+            self._waiting.append(turn)
         try:
-            return await turn
+            return await wait_for(turn)
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancel():
                 self.give_back(turn.result())
             raise
 
     def give_back(self, block: Block) -> None:
         """Let another store have a block that nobody reads or writes any more."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(block)
+        with self._lock:
+            while self._waiting:
+                turn = self._waiting.popleft()
+                if turn.set_running_or_notify_cancel():
+                    break
+            else:
+                self._free.append(block)
                 return
-        self._free.append(block)
+        turn.set_result(block)
 
 
 class Lease:
@@ -106,8 +114,9 @@ class Lease:
         self._leaving: asyncio.Future[None] | None = None
         self._is_idle = True
         self._received_bytes = 0
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(PATIENCE_S, self._look)
+        self._timer: asyncio.TimerHandle | None = None
+        if not runs_here():  # else all of it has come already
+            self._watch()
 
     async def begin(self) -> None:
         """Keep the block from being taken away while it is worked with.
@@ -133,21 +142,25 @@ class Lease:
 
     def end(self, clean_up: Callable[[], None]) -> None:
         """Give the block back, and clean up as soon as nothing works with what was in it."""
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._leaving is not None and not self._leaving.done():
             self._leaving.add_done_callback(lambda _: clean_up())
         else:
             self._return_block()
             clean_up()
 
+    def _watch(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._look)
+
     def _look(self) -> None:
         is_slow = self._received_bytes < SLOW_BYTES
         self._received_bytes = 0
         if is_slow and self._is_idle and self._pool.is_wanted:
-            self._leaving = self._loop.run_in_executor(None, self._leave)
+            self._leaving = asyncio.get_running_loop().run_in_executor(None, self._leave)
             self._leaving.add_done_callback(self._note_left)
         else:
-            self._timer = self._loop.call_later(PATIENCE_S, self._look)
+            self._watch()
 
     def _note_left(self, leaving: asyncio.Future[None]) -> None:
         leaving.exception()  # for whom it is asked in `begin`, if the sender goes on

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from lamella.archive.checkpoint import LIMIT_FRAMES, Checkpointer
 from lamella.archive.drivers import Row
 from lamella.archive.statements import Names, Statement
+from lamella.archive.threads import runs_here, wait_for
 from lamella.archive.write_queue import BUSY_TIMEOUT_S, WriteQueue
 from lamella.errors import InvalidRequest, OutOfResources
 
@@ -147,6 +148,8 @@ class SqliteDatabase(Database):
         self._sentry: sqlite3.Connection | None = None
 
     async def read(self, work: Work[T]) -> T:
+        if runs_here():
+            return self.read_now(work)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, work)
 
@@ -249,7 +252,7 @@ def _read_on(connection: sa.Connection, work: Work[T]) -> T:
 
 async def _finish(future: Future[T]) -> T:
     try:
-        return await asyncio.wrap_future(future)
+        return await wait_for(future)
     except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         raise _translate(error) from error
 

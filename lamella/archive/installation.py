@@ -58,6 +58,11 @@ class Archive:
     max_instance_bytes: int | None = None
     blocks: BlockPool = field(default_factory=BlockPool)
 
+    @property
+    def works_in_threads(self) -> bool:
+        """Whether a thread may store without an event loop; see `threads.run_here`."""
+        return self.database.works_in_threads and self.packs.works_in_threads
+
     async def close(self) -> None:
         """Close the database and the pack store."""
         await self.database.close()

@@ -39,7 +39,7 @@ from lamella.archive.locations import NewBlob, find_known, record_locations, tou
 from lamella.archive.packs.store import PackRange, name_pack
 from lamella.archive.spool import Chunk, Spool
 from lamella.archive.tables import derived, instance
-from lamella.archive.threads import release_locals, run_in_thread
+from lamella.archive.threads import find_caller, outwait, release_locals, run_in_thread
 from lamella.archive.upsert import insert_missing
 from lamella.errors import OutOfResources, TooLarge
 
@@ -285,10 +285,8 @@ class Intake:
         if self._append is None or self._append.future.done():
             lease.end(close_spools)
         else:
-            loop = asyncio.get_running_loop()
-            self._append.future.add_done_callback(
-                lambda _: loop.call_soon_threadsafe(lease.end, close_spools)
-            )
+            call = find_caller()
+            self._append.future.add_done_callback(lambda _: call(lease.end, close_spools))
 
     async def _open_spool(self) -> tuple[Spool, Lease]:
         """Return the spool that the next instance goes to, and the lease of its block."""
@@ -446,8 +444,8 @@ class Intake:
         """Wait until nothing is written any more; return the place of what was, if it was."""
         if self._append is None:
             return None
-        future = asyncio.wrap_future(self._append.future)
-        await asyncio.wait([future])
+        future = self._append.future
+        await outwait(future)
         return None if future.exception() else future.result()
 
     async def _adopt(self, spool: Spool, fresh: list[Placed]) -> None:

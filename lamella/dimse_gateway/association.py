@@ -288,7 +288,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         context: PresentationContext = self._accepted_cx[context_id]
         if is_storage_class(str(context.abstract_syntax)) and self.depot is not None:
             with STORE_SECONDS.time():
-                answer = self._ask(self.depot.take(request.command, request.delivery))
+                answer = self.depot.store(request.command, request.delivery, self._ask)
         else:
             self._ask(request.delivery.abandon())
             status = SopClassNotSupported.dimse_status

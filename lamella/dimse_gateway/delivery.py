@@ -59,6 +59,11 @@ class Delivery:
             return  # refused already: the rest of it is read and dropped
         self._loop.call_soon_threadsafe(self._blocks.put_nowait, block)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether all that came is in memory, so that any thread may receive it."""
+        return self._task is None
+
     async def receive(self) -> Received:
         """Return the instance once it is parsed and hashed; all of it has been written.
 

@@ -9,13 +9,15 @@ committed later, by this gateway or by the server's sweep of abandoned sessions.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import sqlalchemy as sa
 
 from lamella.archive.instances import Received
+from lamella.archive.threads import SharedLock, run_here
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, StoreCommand
 from lamella.dimse_gateway.delivery import Delivery
@@ -34,6 +36,8 @@ from lamella.vcs.repository import Repository
 from lamella.vcs.revision import resolve
 from lamella.vcs.staging import Session, stage_judged
 
+Ask = Callable[[Coroutine[Any, Any, Any]], Any]
+
 LOGGER = logging.getLogger(__name__)
 
 SUCCESS = 0x0000
@@ -44,7 +48,9 @@ COMMIT_INSTANCES = 2000
 
 
 class Depot:
-    """The storage side of one association; its coroutines run on the event loop.
+    """The storage side of one association.
+
+    `store` is called in the association's thread, the coroutines run on the event loop.
 
     Attributes:
         changed_at: When something was last stored or tried, on the monotonic clock.
@@ -60,15 +66,35 @@ class Depot:
         self._session: Session | None = None
         self._draft: Session | None = None  # nothing is staged in it yet
         self._count = 0
-        self._lock = asyncio.Lock()
+        self._lock = SharedLock()
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
         return self._session is None
 
-    async def take(self, command: StoreCommand, delivery: Delivery) -> Answer:
-        """Store one instance; success means that it survives a power cut."""
+    def store(self, command: StoreCommand, delivery: Delivery, ask: Ask) -> Answer:
+        """Store one instance, in a thread that may wait; success means that it survives a power cut.
+
+        Args:
+            command: What was asked for.
+            delivery: What came.
+            ask: Runs a coroutine on the event loop and waits for it: where this thread cannot run
+                it, or had better not.
+        """
+        taking = self._take(command, delivery)
+        runs_here = self._repository.archive.works_in_threads and delivery.is_short
+        answer: Answer = run_here(taking) if runs_here else ask(taking)
+        if self.is_full:
+            ask(self.try_commit())
+        return answer
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to commit before more is taken."""
+        return self._count > 0 and self._count % COMMIT_INSTANCES == 0
+
+    async def _take(self, command: StoreCommand, delivery: Delivery) -> Answer:
         try:
             received, judgement = await self._keep(command, delivery)
         except LamellaError as error:
@@ -130,8 +156,6 @@ class Depot:
             self.changed_at = time.monotonic()
             if judgement.verdict in (Verdict.STORED, Verdict.VERSION):
                 self._count += 1
-        if self._count and self._count % COMMIT_INSTANCES == 0:
-            await self.try_commit()
         return judgement
 
     async def _find_coercer(self, delivery: Delivery) -> PolicyCoercer | None:

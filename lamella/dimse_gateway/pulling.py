@@ -292,7 +292,7 @@ class Pull:
 
     def _store(self, call: Call, message: Message, delivery: Delivery) -> None:
         command = read_store_command(message.values)
-        answer = self._ask(self._depot.take(command, delivery))
+        answer = self._depot.store(command, delivery, self._ask)
         if answer.status == 0 or answer.status in WARNINGS:
             self._outcome.stored += 1
         self._tell()

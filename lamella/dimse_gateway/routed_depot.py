@@ -40,6 +40,11 @@ class RoutedDepot(Depot):
         """Whether there is nothing to commit."""
         return super().is_empty and all(one.is_empty for one in self._branches)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether to commit before more is taken."""
+        return super().is_full or any(one.is_full for one in self._branches)
+
     async def commit(self) -> None:
         """Commit what is staged, of all branches.
 

@@ -37,6 +37,8 @@ class LocalPackStore(PackStore):
     Spool files must lie on the same file system (they become packs by rename).
     """
 
+    works_in_threads = True
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._open = DescriptorCache(OPEN_FILES)
@@ -103,7 +105,7 @@ class LocalPackStore(PackStore):
 
     async def delete(self, name: str) -> None:
         self._open.drop(lambda key: key == name)
-        await asyncio.to_thread(self.path_of(name).unlink, True)
+        await run_in_thread(self.path_of(name).unlink, True)
 
     async def put_beside(self, name: str, path: Path) -> None:
         try:

@@ -53,10 +53,12 @@ class PackStore(ABC):
         pack_bytes: When a unit has brought so much, what follows goes into another pack, so that
             gc can free parts of it.
         adopts_at_once: How many packs of a unit are best handed over at the same time.
+        works_in_threads: Whether what writes may run without an event loop (`threads.run_here`).
     """
 
     pack_bytes: int = 64 << 20
     adopts_at_once: int = 1
+    works_in_threads: bool = False
 
     @abstractmethod
     async def adopt(self, name: str, spool: Path) -> None:

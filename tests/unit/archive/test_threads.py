@@ -1,12 +1,121 @@
-"""What work in threads leaves behind when it fails."""
+"""Coroutines on an event loop and in threads without one, and what is left of work that fails."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from lamella.archive.threads import release_locals, run_in_thread
+from lamella.archive.blocks import Block, BlockPool
+from lamella.archive.threads import (
+    SharedLock,
+    outwait,
+    release_locals,
+    run_here,
+    run_in_thread,
+    wait_for,
+)
+
+
+async def _ask_for_thread() -> int:
+    return await run_in_thread(threading.get_ident)
+
+
+def test_work_for_a_thread_is_done_by_the_one_that_waits() -> None:
+    assert run_here(_ask_for_thread()) == threading.get_ident()
+
+
+async def test_work_for_a_thread_leaves_the_event_loop() -> None:
+    assert await _ask_for_thread() != threading.get_ident()
+
+
+def test_a_thread_waits_for_what_another_makes() -> None:
+    future: Future[str] = Future()
+    threading.Timer(0.05, future.set_result, ["made"]).start()
+    assert run_here(wait_for(future)) == "made"
+
+
+def test_what_a_coroutine_raises_comes_out() -> None:
+    future: Future[None] = Future()
+    future.set_exception(OSError("no room"))
+    run_here(outwait(future))
+    with pytest.raises(OSError, match="no room"):
+        run_here(wait_for(future))
+
+
+def test_a_thread_has_no_event_loop_to_wait_for() -> None:
+    has_ended = False
+
+    async def yield_to_loop() -> None:
+        nonlocal has_ended
+        try:
+            await asyncio.sleep(0)
+        finally:
+            has_ended = True
+
+    with pytest.raises(RuntimeError, match="event loop"):
+        run_here(yield_to_loop())
+    assert has_ended
+    assert run_here(_ask_for_thread()) == threading.get_ident()
+
+
+async def test_one_at_a_time_has_a_shared_lock() -> None:
+    lock, inside, most = SharedLock(), 0, 0
+
+    async def enter(*, waits: bool) -> None:
+        nonlocal inside, most
+        async with lock:
+            inside += 1
+            most = max(most, inside)
+            if waits:
+                await asyncio.sleep(0.001)
+            inside -= 1
+
+    def enter_often() -> None:
+        for _ in range(200):
+            run_here(enter(waits=False))
+
+    with ThreadPoolExecutor(3) as threads:
+        loop = asyncio.get_running_loop()
+        others = [loop.run_in_executor(threads, enter_often) for _ in range(3)]
+        for _ in range(20):
+            await enter(waits=True)
+        await asyncio.gather(*others)
+    assert (most, inside) == (1, 0)
+
+
+async def test_threads_and_an_event_loop_share_blocks() -> None:
+    pool, users = BlockPool(most=2), dict[Block, int]()
+    n_used, n_clashes = 0, 0
+    counting = threading.Lock()
+
+    async def use() -> None:
+        nonlocal n_used, n_clashes
+        block = await pool.take()
+        with counting:
+            users[block] = users.get(block, 0) + 1
+            n_clashes += users[block] > 1
+            n_used += 1
+        await run_in_thread(int)
+        with counting:
+            users[block] -= 1
+        pool.give_back(block)
+
+    def use_often() -> None:
+        for _ in range(200):
+            run_here(use())
+
+    with ThreadPoolExecutor(4) as threads:
+        loop = asyncio.get_running_loop()
+        others = [loop.run_in_executor(threads, use_often) for _ in range(4)]
+        await asyncio.gather(*(use() for _ in range(100)))
+        await asyncio.gather(*others)
+    assert (n_used, n_clashes) == (900, 0)
+    assert len(users) <= 2
+    assert not pool.is_wanted
 
 
 class Elements:
