@@ -74,7 +74,9 @@ class Depot:
         return self._session is None
 
     def store(self, command: StoreCommand, delivery: Delivery, ask: Ask) -> Answer:
-        """Store one instance, in a thread that may wait; success means that it survives a power cut.
+        """Store one instance, in a thread that may wait.
+
+        Success means that it survives a power cut.
 
         Args:
             command: What was asked for.

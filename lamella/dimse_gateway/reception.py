@@ -78,6 +78,11 @@ class Reception(DIMSEServiceProvider):  # type: ignore[misc]
         """Whether a message has begun and not ended, or waits for its answer."""
         return bool(self._fragments) or self.message is not None or self.outstanding > 0
 
+    @property
+    def is_in_data_set(self) -> bool:
+        """Whether a data set to store has begun and not ended."""
+        return self._delivery is not None
+
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the values of one PDU; a violation aborts the association.
 

@@ -25,6 +25,13 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from lamella.dimse_gateway.metrics import TLS_FAILURES
+from lamella.dimse_gateway.pdu_buffer import (
+    HEADER_BYTES,
+    LITTLE_BYTES,
+    WINDOW_BYTES,
+    Pdu,
+    PduBuffer,
+)
 from lamella.dimse_gateway.proposals import AssociateRequestPdu, insert_outcomes
 
 LOGGER = logging.getLogger(__name__)
@@ -38,11 +45,14 @@ POLL_TIMEOUT_S = 0.5  # how often timers are looked at while nothing happens
 _A_ASSOCIATE_RQ, _P_DATA_TF = 0x01, 0x04
 _KINDS = frozenset(range(1, 8))
 _TIME = struct.Struct("@ll")  # timeval of socket(7): seconds, microseconds
-_PDU_HEADER = struct.Struct(">BxL")
 _DATA_TRANSFER = "Sta6"  # states and events: PS3.8 Table 9-10
 _DATA_CAME, _CONNECTION_CLOSED, _INVALID_PDU = "Evt10", "Evt17", "Evt19"
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _PDV_HEADER = struct.Struct(">IB")
+
+
+class InvalidPdu(Exception):
+    """The peer sent a PDU of a type that does not exist."""
 
 
 class DataPdu:
@@ -52,8 +62,8 @@ class DataPdu:
         PS3.8 §9.3.5.
     """
 
-    def __init__(self, items: bytearray) -> None:
-        self._values = list(_split_values(memoryview(items)))
+    def __init__(self, items: memoryview) -> None:
+        self._values = list(_split_values(items))
 
     def to_primitive(self) -> P_DATA:
         """Return the indication for the DIMSE provider."""
@@ -93,41 +103,52 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         self._poll.register(self._wake_reader, select.POLLIN)
         self._poll.register(client_socket, select.POLLIN)
         self._client_fd = client_socket.fileno()
+        self._buffer = PduBuffer()
 
     @property
     def ready(self) -> bool:
         """Whether there is something to read; waits for that, a wake-up, or a moment."""
         if self.socket is None or not self._is_connected or self.socket.fileno() < 0:
             return False
+        if self._buffer.n_bytes:
+            return True
         waits = self.event_queue.empty() and self.provider_queue.empty()
         ready = {fd for fd, _ in self._poll.poll(POLL_TIMEOUT_S * 1000 if waits else 0)}
         if self._wake_reader.fileno() in ready:
             self._drain()
         return self._client_fd in ready
 
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read so many bytes, fewer only if the peer closes.
+    def read_pdu(self) -> Pdu | None:
+        """Return the next PDU, or None if the peer closes before it is whole.
 
         Raises:
-            OSError: They are too many, the connection broke, or the peer is too slow.
+            InvalidPdu: There is no such type of PDU.
+            OSError: It is too long, the connection broke, or the peer is too slow.
         """
         if self.socket is None:
             raise OSError("The connection is closed.")
-        if nr_bytes > LONGEST_PDU_BYTES:
-            raise OSError(f"A PDU of {nr_bytes} bytes is longer than any that is read.")
-        buffer = bytearray(nr_bytes)
-        view, count = memoryview(buffer), 0
         deadline = time.monotonic() + self.timeout_s
-        while count < nr_bytes:
-            received = self._receive(view[count:])
-            if not received:
-                break
-            count += received
-            if count < nr_bytes and time.monotonic() > deadline:
+        while (missing := self._count_missing()) > 0:
+            if not self._read_some(missing):
+                return None
+            if time.monotonic() > deadline and self._count_missing() > 0:
                 raise TimeoutError("The peer began a PDU and did not finish it.")
-        view.release()
-        del buffer[count:]
-        return buffer
+        return self._buffer.take()
+
+    def look_ahead(self) -> bool:
+        """Tell whether more of a data set is there, without waiting; some of it is read then.
+
+        Raises:
+            OSError: The connection broke.
+        """
+        if self._buffer.n_bytes or self.socket is None:
+            return bool(self._buffer.n_bytes)
+        room = self._buffer.make_room(WINDOW_BYTES)
+        try:
+            self._buffer.add(self.socket.recv_into(room, len(room), socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+        return True
 
     def secure(self) -> None:
         """Agree with the peer on keys, where the connection is to be secured.
@@ -168,10 +189,34 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
-    def _receive(self, view: memoryview) -> int:
+    def _count_missing(self) -> int:
+        """Return how many bytes the next PDU lacks, as far as is known.
+
+        Raises:
+            InvalidPdu: There is no such type of PDU.
+            OSError: It is too long.
+        """
+        kind, length = self._buffer.kind, self._buffer.next_bytes
+        if kind is not None and kind not in _KINDS:
+            self._buffer = PduBuffer()  # nobody knows where the next one begins
+            raise InvalidPdu(f"There is no PDU of type {kind}.")
+        if length > LONGEST_PDU_BYTES:
+            raise OSError(f"A PDU of {length} bytes is longer than any that is read.")
+        return length - self._buffer.n_bytes
+
+    def _read_some(self, missing_bytes: int) -> int:
+        """Read the beginning of something and what is there behind it, or all that is missing."""
+        is_begun = self._buffer.n_bytes > 0
+        room = self._buffer.make_room(LITTLE_BYTES)
+        count = self._receive(room[:missing_bytes] if is_begun else room, waits=is_begun)
+        self._buffer.add(count)
+        return count
+
+    def _receive(self, view: memoryview, *, waits: bool) -> int:
+        """Read into a view: as much as it holds, or as is there."""
         if self.socket is None:
             return 0
-        return int(self.socket.recv_into(view, len(view), socket.MSG_WAITALL))
+        return int(self.socket.recv_into(view, len(view), socket.MSG_WAITALL if waits else 0))
 
     def _shutdown_socket(self) -> None:
         self.hang_up()
@@ -184,7 +229,7 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
         Senders that write a command and its data set apart, with Nagle's algorithm on (DCMTK is
         one), hold the second back until then: 40 ms an instance.
         """
-        if self.socket is not None and _QUICKACK is not None:
+        if self.socket is not None and _QUICKACK is not None and not self._buffer.n_bytes:
             self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _drain(self) -> None:
@@ -206,7 +251,9 @@ class SecureSocket(GatewaySocket):
     @property
     def ready(self) -> bool:
         """Whether there is something to read; waits for that, a wake-up, or a moment."""
-        if self._ahead or (self.socket is not None and self._secured.pending()):
+        if self._buffer.n_bytes or self._ahead:
+            return True
+        if self.socket is not None and self._secured.pending():
             return True
         return super().ready and self._read_ahead()
 
@@ -236,7 +283,11 @@ class SecureSocket(GatewaySocket):
     def _limit_waits(self, client_socket: socket.socket) -> None:
         client_socket.settimeout(self.timeout_s)  # of several records, and both ways at once
 
-    def _receive(self, view: memoryview) -> int:
+    def look_ahead(self) -> bool:
+        """Tell nothing: who waits for more looks whether it is ready."""
+        return False
+
+    def _receive(self, view: memoryview, *, waits: bool) -> int:
         if not self._ahead:
             return int(self._secured.recv_into(view))
         count = min(len(view), len(self._ahead))
@@ -319,35 +370,32 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
 
     def _read_pdu_data(self) -> None:
         """Read PDUs: data as long as they come, anything else alone."""
-        while True:
-            try:
-                header = self.socket.recv(_PDU_HEADER.size)
-                if len(header) < _PDU_HEADER.size:
-                    self.event_queue.put(_CONNECTION_CLOSED)
-                    return
-                kind, length = _PDU_HEADER.unpack(header)
-                if kind not in _KINDS:
-                    self.event_queue.put(_INVALID_PDU)
-                    return
-                items = self.socket.recv(length)
+        try:
+            while (pdu := self.socket.read_pdu()) is not None:
                 self.socket.acknowledge()
-            except OSError:
-                self.event_queue.put(_CONNECTION_CLOSED)
-                return
-            if len(items) < length:
-                self.event_queue.put(_CONNECTION_CLOSED)
-                return
-            if kind != _P_DATA_TF or self.state_machine.current_state != _DATA_TRANSFER:
-                self._queue_pdu(header, items)
-                return
-            self._receive_data(items)
-            if not self._may_go_on() or not self.socket.ready:
-                return
+                if pdu.kind != _P_DATA_TF or self.state_machine.current_state != _DATA_TRANSFER:
+                    self._queue_pdu(pdu)
+                    return
+                self._receive_data(pdu.items)
+                if not self._may_go_on() or not self._is_more_there():
+                    return
+        except InvalidPdu:
+            self.event_queue.put(_INVALID_PDU)
+        except OSError:
+            self.event_queue.put(_CONNECTION_CLOSED)
+        else:
+            self.event_queue.put(_CONNECTION_CLOSED)
 
-    def _queue_pdu(self, header: bytearray, items: bytearray) -> None:
+    def _is_more_there(self) -> bool:
+        """Tell whether the peer goes on; within a data set mostly it has."""
+        if self.assoc.dimse.is_in_data_set and self.socket.look_ahead():
+            return True
+        return bool(self.socket.ready)
+
+    def _queue_pdu(self, read: Pdu) -> None:
         """Let the state machine have a PDU."""
         try:
-            pdu, event = self._decode_pdu(header + items)
+            pdu, event = self._decode_pdu(bytearray(read.data))
         except Exception as error:  # noqa: BLE001  (peers may send anything)
             LOGGER.info("A PDU cannot be read", extra={"reason": type(error).__name__})
             self.event_queue.put(_INVALID_PDU)
@@ -355,7 +403,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         self.event_queue.put(event)
         self._recv_pdu.put(pdu)
 
-    def _receive_data(self, items: bytearray) -> None:
+    def _receive_data(self, items: memoryview) -> None:
         """Do what the state machine does with data of an established association.
 
         Source:
@@ -378,7 +426,7 @@ class GatewayProvider(DULServiceProvider):  # type: ignore[misc]
         if bytestream[0] == _A_ASSOCIATE_RQ:
             return AssociateRequestPdu(bytes(bytestream)), "Evt6"
         if bytestream[0] == _P_DATA_TF:
-            return DataPdu(bytestream[_PDU_HEADER.size :]), _DATA_CAME
+            return DataPdu(memoryview(bytestream)[HEADER_BYTES:]), _DATA_CAME
         decoded: tuple[Any, str] = super()._decode_pdu(bytestream)
         return decoded
 
