@@ -23,6 +23,7 @@ from pynetdicom.presentation import PresentationContext
 
 from lamella.archive.installation import Archive
 from lamella.archive.part10 import build_file_meta
+from lamella.archive.threads import run_here
 from lamella.dimse_gateway.admission import Admission
 from lamella.dimse_gateway.ae_titles import AeTarget
 from lamella.dimse_gateway.commands import Answer, Response, StoreCommand, build_store_response
@@ -83,6 +84,10 @@ class House(Callers, Protocol):
 
     async def close_depot(self, depot: Depot) -> None:
         """Commit what is in a depot whose association is over."""
+        ...
+
+    def drop_depot(self, depot: Depot) -> None:
+        """Forget a depot with nothing in it whose association is over."""
         ...
 
 
@@ -162,7 +167,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         if rejection is not None:
             return rejection
         try:
-            target = self._ask(self._house.admit(self.called_ae_title, self.calling_ae_title))
+            target = self._run(self._house.admit(self.called_ae_title, self.calling_ae_title))
         except Exception as error:  # noqa: BLE001  (the peer gets an answer, whatever happens)
             log_failure(LOGGER, "An association could not be judged", error)
             return TEMPORARY_CONGESTION
@@ -193,7 +198,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
             for delivery in self.dimse.take_unfinished():
                 self._ask(delivery.abandon())
             if self.depot is not None:
-                self._submit(self._house.close_depot(self.depot))
+                self._close_depot(self.depot)
 
     @property
     def is_over(self) -> bool:
@@ -257,7 +262,7 @@ class GatewayAssociation(Association):  # type: ignore[misc]
 
     def _answer_release(self) -> None:
         """Let what was stored be visible, if that is soon done, by the time the peer goes on."""
-        if self.depot is not None:
+        if self.depot is not None and not self.depot.is_empty:
             future = self._submit(self.depot.try_commit())
             try:
                 future.result(RELEASE_PATIENCE_S)
@@ -419,8 +424,20 @@ class GatewayAssociation(Association):  # type: ignore[misc]
         )
         return Delivery(self._house.archive, self._house.loop, head)
 
+    def _close_depot(self, depot: Depot) -> None:
+        if depot.is_empty:
+            self._house.drop_depot(depot)
+        else:
+            self._submit(self._house.close_depot(depot))
+
     def _submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._house.loop)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run what asks the database, in this thread if it may; wait for it."""
+        if self._house.archive.database.works_in_threads:
+            return run_here(work)
+        return self._ask(work)
 
     def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         """Run work on the event loop and wait for it."""

@@ -82,7 +82,7 @@ class Gateway:
         self._ae_titles = ae_titles or KnownAeTitles(settings, repository.archive.database)
         self._tls_context = make_server_context(settings)
         self._quiet_s = quiet_s
-        self._depots: set[Depot] = set()
+        self._depots: set[Depot] = set()  # looked through as copies: associations change it
         self._server: GatewayServer | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -177,14 +177,18 @@ class Gateway:
             if target.routes
             else Depot(self.repository, target, calling_ae_title)
         )
-        self.loop.call_soon_threadsafe(self._depots.add, depot)
+        self._depots.add(depot)
         return depot
 
     async def close_depot(self, depot: Depot) -> None:
         """Commit what is in a depot whose association is over; if that fails, try again later."""
         depot.is_closed = True
         if await depot.try_commit():
-            self._depots.discard(depot)
+            self.drop_depot(depot)
+
+    def drop_depot(self, depot: Depot) -> None:
+        """Forget a depot with nothing in it whose association is over."""
+        self._depots.discard(depot)
 
     async def _commit_quiet(self) -> None:
         """Commit, now and then, what associations that fell silent have stored."""
