@@ -52,6 +52,7 @@ class BatchQueue(Generic[I, R]):
         do_together: Does several jobs at once and notes `result` or `error` of each. If it
             raises, nothing of what it did counts, and each is done alone.
         do_alone: Does one.
+        prepare: Called before each batch: what comes while it takes its time joins the batch.
         follow: Called after each batch, while nothing else is under way.
     """
 
@@ -60,11 +61,13 @@ class BatchQueue(Generic[I, R]):
         name: str,
         do_together: Callable[[Sequence[Job[I, R]]], None],
         do_alone: Callable[[I], R],
+        prepare: Callable[[], None] | None = None,
         follow: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._do_together = do_together
         self._do_alone = do_alone
+        self._prepare = prepare
         self._follow = follow
         self._jobs: SimpleQueue[Job[I, R] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -100,10 +103,14 @@ class BatchQueue(Generic[I, R]):
             ready = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if ready:
                 self._do(ready)
+            if jobs and self._follow is not None:
+                self._follow()
 
     def _take(self) -> tuple[list[Job[I, R]], bool]:
         """Return the next jobs, and whether more may come."""
         job = self._jobs.get()
+        if job is not None and self._prepare is not None:
+            self._prepare()
         jobs: list[Job[I, R]] = []
         while job is not None:
             jobs.append(job)
@@ -121,8 +128,6 @@ class BatchQueue(Generic[I, R]):
                 self._try_alone(job)
         for job in jobs:
             job.settle()
-        if self._follow is not None:
-            self._follow()
 
     def _try_together(self, jobs: list[Job[I, R]]) -> bool:
         try:

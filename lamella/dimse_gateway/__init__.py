@@ -9,6 +9,7 @@
     rejection.py    why associations are rejected
     tls.py          certificates
     transport.py    PDUs: from the socket to messages, without needless copies or polling
+    pdu_buffer.py   PDUs cut out of what a connection brings
     reception.py    messages: where a C-STORE's bytes turn off towards the archive
     delivery.py     bytes of one instance, from an association's thread to the archive's intake
     finding.py      C-FIND: from a request to its answers, page by page

@@ -21,10 +21,12 @@ class Doubler:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.followed = 0
+        self.prepared, self.followed = 0, 0
+        self.may_prepare = threading.Event()
+        self.may_prepare.set()
         self.started, self.gate = threading.Event(), threading.Event()
         self.queue: BatchQueue[int, int] = BatchQueue(
-            "doubler", self._double_all, self._double, self._follow
+            "doubler", self._double_all, self._double, self._prepare, self._follow
         )
 
     def hold(self) -> None:
@@ -44,6 +46,10 @@ class Doubler:
         if number % 2:
             raise ValueError(f"{number} is odd")
         return 2 * number
+
+    def _prepare(self) -> None:
+        self.prepared += 1
+        self.may_prepare.wait(WAIT_S)
 
     def _follow(self) -> None:
         self.followed += 1
@@ -65,6 +71,16 @@ def test_what_waits_is_done_together(doubler: Doubler) -> None:
     doubler.queue.close()
     assert [len(batch) for batch in doubler.batches] == [MOST_TOGETHER, 49 - MOST_TOGETHER]
     assert doubler.followed == 3, "once for each batch, that of one too"
+
+
+def test_what_comes_during_preparations_joins(doubler: Doubler) -> None:
+    doubler.may_prepare.clear()
+    futures = [doubler.queue.submit(number) for number in (2, 4, 6)]
+    doubler.may_prepare.set()
+    assert [future.result(WAIT_S) for future in futures] == [4, 8, 12]
+    doubler.queue.close()
+    assert doubler.batches == [[2, 4, 6]]
+    assert (doubler.prepared, doubler.followed) == (1, 1)
 
 
 def test_a_failure_stays_with_its_own_piece(doubler: Doubler) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,45 @@ async def test_waiting_work_is_done_in_few_transactions(database: Database) -> N
     assert results == list(range(20))
     assert await read_numbers(database) == set(range(20))
     assert said.count("BEGIN IMMEDIATE") == 2, "the holder's, and one for all who waited"
+
+
+async def test_work_that_comes_while_another_process_writes_shares_a_transaction(
+    tmp_path: Path, database: Database
+) -> None:
+    said: list[str] = []
+
+    def trace(connection: sa.Connection) -> None:
+        connection.connection.dbapi_connection.set_trace_callback(said.append)  # type: ignore[union-attr]
+
+    await database.write(trace)
+    said.clear()
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        tasks = []
+        for number in range(5):
+            tasks.append(asyncio.ensure_future(database.write(insert(number))))  # type: ignore[arg-type]
+            await asyncio.sleep(0.01)
+        other.execute("COMMIT")
+        await asyncio.gather(*tasks)
+    assert await read_numbers(database) == set(range(5))
+    assert said.count("COMMIT") == 1
+
+
+async def test_writers_who_went_away_leave_no_transaction_behind(
+    tmp_path: Path, database: Database
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        task = asyncio.ensure_future(database.write(insert(1)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        other.execute("COMMIT")
+        await database.write(insert(2))  # type: ignore[arg-type]
+        other.execute("PRAGMA busy_timeout = 10000")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert await read_numbers(database) == {2}
 
 
 async def test_one_failure_takes_nothing_else_with_it(database: Database) -> None:
