@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lamella.errors import InvalidRequest, SenderStalled
-from lamella.web.patience import Patience
+from lamella.web.patience import MOST_AHEAD, Patience
 
 SCOPE: Any = {"type": "http", "method": "POST"}
 
@@ -81,3 +81,38 @@ async def test_who_still_asks_is_told_that_it_is_over() -> None:
     assert await receive() == {"type": "http.disconnect"}
     await send({"type": "http.response.body"})
     assert len(sender.answer) == 1
+
+
+async def test_the_next_piece_is_asked_for_while_one_is_worked_on() -> None:
+    asked = 0
+
+    async def receive() -> Any:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": b"piece", "more_body": asked < 3}
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        for number in (2, 3, 3):  # behind the last there is nothing to ask for
+            await receive()
+            await asyncio.sleep(0)
+            assert asked == number
+
+    await Patience(app, 1)(SCOPE, receive, Sender().send)
+
+
+async def test_few_requests_hear_ahead_at_a_time() -> None:
+    senders = [Sender() for _ in range(MOST_AHEAD + 4)]
+    working = asyncio.Event()
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        await working.wait()
+
+    patience = Patience(app, 0.01)
+    requests = [asyncio.create_task(patience(SCOPE, s.receive, s.send)) for s in senders]
+    while any(sender.pieces for sender in senders):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert sum(sender.waiting is not None for sender in senders) == MOST_AHEAD
+    working.set()
+    await asyncio.gather(*requests)
