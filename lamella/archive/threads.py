@@ -14,13 +14,15 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
-from traceback import clear_frames
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from traceback import walk_tb
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_AGAIN_S = 0.002
+_SUSPENDED = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 _of_thread = threading.local()
 
@@ -91,12 +93,18 @@ def release_locals(error: BaseException) -> None:
     An error knows its traceback, and that all local variables on its way. Somebody who handles it
     mostly knows the error, so all of them go round in a circle until the collector comes by,
     which may be many requests later: for a file of 100,000 elements that is 20 MB.
+
+    Generators and coroutines keep theirs: an error that several wait for has been through some that
+    handle it and wait for something else now; letting go would end them.
     """
     known: set[int] = set()
     left: BaseException | None = error
     while left is not None and id(left) not in known:
         known.add(id(left))
-        clear_frames(left.__traceback__)
+        for frame, _ in walk_tb(left.__traceback__):
+            if not frame.f_code.co_flags & _SUSPENDED:
+                with suppress(RuntimeError):  # it is at work
+                    frame.clear()
         left = left.__cause__ or left.__context__
 
 

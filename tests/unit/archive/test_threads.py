@@ -147,6 +147,33 @@ async def test_an_error_from_a_thread_does_not_hold_what_was_worked_on() -> None
     assert [one() for one in seen] == [None]
 
 
+async def test_who_handles_an_error_that_others_get_as_well_goes_on() -> None:
+    shared = LookupError()
+
+    async def fail() -> None:
+        raise shared
+
+    async def try_again(others: asyncio.Event) -> str:
+        try:
+            await fail()
+        except LookupError:
+            await others.wait()
+        return "done"
+
+    others = asyncio.Event()
+    task = asyncio.create_task(try_again(others))
+    await asyncio.sleep(0)
+    assert shared.__traceback__ is not None
+    with pytest.raises(LookupError):
+        await run_in_thread(raise_error, shared)
+    others.set()
+    assert await asyncio.wait_for(task, 30) == "done"
+
+
+def raise_error(error: Exception) -> None:
+    raise error
+
+
 def test_errors_that_are_each_others_cause_are_released() -> None:
     first, second = ValueError(), LookupError()
     first.__cause__, second.__cause__ = second, first
