@@ -86,9 +86,8 @@ async def test_what_is_young_stays(site: Installation) -> None:
         await collect(site.archive, older_than_s=60)
 
 
+@pytest.mark.embedded  # packs in S3 do not grow
 async def test_a_pack_that_grows_stays_until_it_does_not(site: Installation) -> None:
-    if not isinstance(site.archive.packs, LocalPackStore):
-        pytest.skip("packs in S3 do not grow")
     await site.archive.database.write(lambda c: create_dataset(c, "trial"))
     default, site.dataset = (
         site.dataset,
@@ -108,10 +107,10 @@ async def test_a_pack_that_grows_stays_until_it_does_not(site: Installation) -> 
     await assert_whole(site)
 
 
+@pytest.mark.embedded  # S3 says itself how old an object is
 async def test_strays_go_when_they_are_old(site: Installation) -> None:
     packs = site.archive.packs
-    if not isinstance(packs, LocalPackStore):
-        pytest.skip("S3 says itself how old an object is")
+    assert isinstance(packs, LocalPackStore)
     await site.store(KEPT)
     old, young = packs.path_of("0" * 32), packs.path_of("1" * 32)
     for path in (old, young):
@@ -126,11 +125,11 @@ async def test_strays_go_when_they_are_old(site: Installation) -> None:
     await assert_whole(site)
 
 
+@pytest.mark.embedded  # S3 says itself how old an object is
 async def test_nothing_goes_where_no_pack_is_known(site: Installation) -> None:
     """A database of another installation, by mistake, must not cost all packs."""
     packs = site.archive.packs
-    if not isinstance(packs, LocalPackStore):
-        pytest.skip("S3 says itself how old an object is")
+    assert isinstance(packs, LocalPackStore)
     stray = packs.path_of("0" * 32)
     stray.parent.mkdir(exist_ok=True)
     stray.write_bytes(bytes(100))

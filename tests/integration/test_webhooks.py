@@ -17,7 +17,7 @@ from lamella.jobs.webhooks import HEADER, sign
 from tests.harness.collection import Collection, open_client
 from tests.harness.samples import make_instance
 from tests.harness.server import run_cli, serve
-from tests.harness.stack import read_stack, run_statement
+from tests.harness.stack import run_statement
 
 PATIENCE_S = 60
 
@@ -63,7 +63,7 @@ def add_hook(data_dir: Path, url: str) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.skipif("redis" in read_stack(), reason="jobs are a worker's there")
+@pytest.mark.in_process
 def test_a_commit_is_told_until_it_is_taken(tmp_path: Path, receiver: Receiver) -> None:
     data_dir = tmp_path / "data"
     with serve(data_dir, dimse="off") as server, open_client() as client:

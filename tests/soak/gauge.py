@@ -122,12 +122,13 @@ def _read_one(pid: int) -> tuple[int, int, int, int, int] | None:
 
 
 def _count_files(folder: Path) -> tuple[int, int]:
-    """Return how many descriptors a process has open: others, and packs."""
+    """Return how many descriptors a process has open: others, and packs or chunks of S3's."""
     packs = others = 0
     for descriptor in folder.iterdir():
         try:
-            is_pack = descriptor.readlink().suffix == ".pack"
+            path = descriptor.readlink()
         except FileNotFoundError:
             continue  # closed meanwhile
+        is_pack = path.suffix == ".pack" or path.match("cache/packs/*/*")
         packs, others = packs + is_pack, others + (not is_pack)
     return others, packs
