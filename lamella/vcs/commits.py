@@ -3,15 +3,13 @@
 One database transaction locks the dataset, judges each staged instance against the head,
 writes tree nodes, catalog rows, the visible set, the commit, the ref and the reflog,
 and deletes the staged rows. An unchanged tree makes no commit, so a retried store is safe.
-
-A C-STORE is acknowledged when it is staged, and its commit may have to wait. So that a newer
-version of one of its instances does not overtake it, whoever commits that commits it first.
+What was answered before its commit is committed first, if a newer version would overtake it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -24,7 +22,6 @@ from lamella.archive.levels import Level
 from lamella.archive.search import Visible
 from lamella.archive.statements import Statement
 from lamella.archive.tables import dataset, instance
-from lamella.archive.upsert import split_batches
 from lamella.errors import RefMoved, RevisionNotFound
 from lamella.vcs.commit_object import Commit
 from lamella.vcs.history import (
@@ -38,6 +35,7 @@ from lamella.vcs.instance_entries import index_instances
 from lamella.vcs.judgement import Judge, Judgement, Verdict
 from lamella.vcs.messages import describe_changes
 from lamella.vcs.nodes import MemoryNodes
+from lamella.vcs.overtaking import find_overtaken
 from lamella.vcs.refs import DatasetRow, lock_dataset, move_branch, next_log_time, read_head
 from lamella.vcs.rejections import record_rejections
 from lamella.vcs.repository import Repository
@@ -62,27 +60,6 @@ _READ_STAGED = Statement(
     sa.select(staged.c.study_uid, staged.c.series_uid, staged.c.sop_uid, staged.c.key)
     .where(staged.c.session_id == sa.bindparam("session_id"))
     .order_by(staged.c.id)
-)
-_READ_ORDER = Statement(
-    sa.select(staged.c.sop_uid, sa.func.max(staged.c.id))
-    .where(staged.c.session_id == sa.bindparam("session_id"))
-    .group_by(staged.c.sop_uid)
-)
-_FIND_WAITING = Statement(
-    sa.select(session.c.id, session.c.author, session.c.message).where(
-        session.c.dataset_id == sa.bindparam("dataset_id"),
-        session.c.branch == sa.bindparam("branch"),
-        session.c.kind == "store",
-        session.c.expected_head.is_(None),  # others are answered after their commit
-    )
-)
-_FIND_STAGED_UIDS = Statement(
-    sa.select(staged.c.sop_uid, sa.func.min(staged.c.id))
-    .where(
-        staged.c.session_id == sa.bindparam("session_id"),
-        staged.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
-    )
-    .group_by(staged.c.sop_uid)
 )
 _SAVE_ROW_IDS = Statement(
     sa.update(dataset)
@@ -221,34 +198,8 @@ def _commit_overtaken(
         sop_uids: What this session brings; None for what it has staged, which counts from then.
         ahead_of: Sessions that wait for this one.
     """
-    ahead_of |= {work.id}
-    names = {"dataset_id": work.dataset.id, "branch": work.branch}
-    waiting = [row for row in _FIND_WAITING.fetch_all(connection, names) if row[0] not in ahead_of]
-    if not waiting:
-        return
-    lock_dataset(connection, work.dataset.id)
-    if sop_uids is None:
-        rows = _READ_ORDER.fetch_all(connection, {"session_id": work.id})
-        order = {row[0]: row[1] for row in rows}
-    else:
-        order = dict.fromkeys(sop_uids)  # after all that is staged
-    for session_id, author, message in waiting:
-        if _is_earlier(connection, session_id, order):
-            earlier = Session(work.dataset, work.branch, "store", author, message, id=session_id)
-            commit_staged(connection, repository, earlier, ahead_of)
-
-
-def _is_earlier(
-    connection: sa.Connection, session_id: str, order: Mapping[str, int | None]
-) -> bool:
-    """Tell whether a session staged one of these instances first; None comes after all."""
-    for batch in split_batches(list(order)):
-        names = {"session_id": session_id, "sop_uids": batch}
-        for sop_uid, staged_id in _FIND_STAGED_UIDS.fetch_all(connection, names):
-            own = order[sop_uid]
-            if own is None or staged_id < own:
-                return True
-    return False
+    for earlier in find_overtaken(connection, work, sop_uids, ahead_of):
+        commit_staged(connection, repository, earlier, ahead_of | {work.id})
 
 
 def commit_decided(
