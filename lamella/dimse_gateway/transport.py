@@ -207,6 +207,8 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
     def _read_some(self, missing_bytes: int) -> int:
         """Read the beginning of something and what is there behind it, or all that is missing."""
         is_begun = self._buffer.n_bytes > 0
+        if is_begun:
+            self.acknowledge()
         room = self._buffer.make_room(LITTLE_BYTES)
         count = self._receive(room[:missing_bytes] if is_begun else room, waits=is_begun)
         self._buffer.add(count)
@@ -226,10 +228,10 @@ class GatewaySocket(AssociationSocket):  # type: ignore[misc]
     def acknowledge(self) -> None:
         """Acknowledge at once what was read, as far as the system can.
 
-        Senders that write a command and its data set apart, with Nagle's algorithm on (DCMTK is
-        one), hold the second back until then: 40 ms an instance.
+        Senders that write a command and its data set apart, or the header of a PDU and the rest,
+        with Nagle's algorithm on (DCMTK does both), hold the second back until then: 40 ms.
         """
-        if self.socket is not None and _QUICKACK is not None and not self._buffer.n_bytes:
+        if self.socket is not None and _QUICKACK is not None:
             self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _drain(self) -> None:
